@@ -1,0 +1,49 @@
+// Command fallback is the operator's side of Fallback Chain: runs, their reports, plans, and the local stack.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Exit codes: 0 recovered or evaluated, 1 not recovered, 2 could not run, 3 dirty.
+const exitCouldNotRun = 2
+
+// exit carries an exit code; a message that was printed already is empty.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e exit) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+func (e exit) Unwrap() error { return e.err }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(code(newRoot(os.Stdout, os.Stderr).ExecuteContext(ctx)))
+}
+
+// code prints the error, if it has something to say, and returns the exit code.
+func code(err error) int {
+	if err == nil {
+		return 0
+	}
+	var e exit
+	if !errors.As(err, &e) {
+		e = exit{exitCouldNotRun, err}
+	}
+	if msg := e.Error(); msg != "" {
+		fmt.Fprintln(os.Stderr, "fallback:", msg)
+	}
+	return e.code
+}

@@ -1,0 +1,90 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/plan"
+	"fallbackchain.io/fallback/shared/run"
+)
+
+// loadPlan reads the plan from its file, refuses changed bytes, fills defaults and makes its paths absolute.
+func loadPlan(_ context.Context, ref run.PlanRef) (*plan.Plan, error) {
+	op := "load plan " + ref.URI
+	data, err := plan.Read(ref.URI)
+	if err != nil {
+		return nil, fault.New(fault.PlanInvalid, op, err)
+	}
+	if have := plan.Digest(data); ref.Digest != "" && have != ref.Digest {
+		return nil, fault.Newf(fault.PlanInvalid, op, "the plan was changed since the run began: digest %s, expected %s", have, ref.Digest)
+	}
+	p, problems := plan.Parse(ref.URI, data)
+	if len(problems) > 0 {
+		return nil, fault.New(fault.PlanInvalid, op, problems)
+	}
+	p = p.WithDefaults()
+	dir := filepath.Dir(ref.URI)
+	absolute(dir, p)
+	return p, nil
+}
+
+// absolute makes the plan's relative paths relative to the plan's own directory.
+func absolute(dir string, p *plan.Plan) {
+	fix := func(path *string) {
+		if *path != "" && !filepath.IsAbs(*path) {
+			*path = filepath.Join(dir, *path)
+		}
+	}
+	if k := p.Spec.Cluster.Kubeconfig; k != nil {
+		fix(&k.Path)
+	}
+	if i := p.Spec.Inventory; i != nil && i.Manifests != nil {
+		fix(&i.Manifests.Path)
+	}
+}
+
+// connector keeps one client for each kubeconfig and context.
+type connector struct {
+	mu      sync.Mutex
+	clients map[string]*cluster.Client
+}
+
+func (c *connector) connect(_ context.Context, p *plan.Plan) (*cluster.Client, error) {
+	k := p.Spec.Cluster.Kubeconfig
+	if k == nil {
+		return nil, fault.Newf(fault.PlanInvalid, "reach the cluster",
+			"spec.cluster.kubeconfig is not set: a run in this process reaches its cluster through a kubeconfig; for spec.cluster.eks use --aws")
+	}
+	key := k.Path + "\x00" + k.Context
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if have, ok := c.clients[key]; ok {
+		return have, nil
+	}
+	made, err := cluster.FromKubeconfig(k.Path, k.Context)
+	if err != nil {
+		return nil, fault.New(fault.PlanInvalid, "reach the cluster", err)
+	}
+	if c.clients == nil {
+		c.clients = map[string]*cluster.Client{}
+	}
+	c.clients[key] = made
+	return made, nil
+}
+
+// reachable asks the cluster for its version before a run begins, so that a wrong kubeconfig is a message and not a run.
+// A server that refuses the credentials or a file that cannot be read is final; one that does not answer is not: waiting
+// for it is what apiServerWait is for, unless it does not even accept connections within the given time.
+func reachable(ctx context.Context, c *cluster.Client, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	if _, err := c.Version(ctx); err != nil {
+		return fmt.Errorf("cluster %s: %w", c.Config.Host, err)
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package view
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"fallbackchain.io/fallback/shared/run"
+)
+
+// Summary prints how a run ended: verdict, path through the tiers, gate, and where the report is.
+func Summary(w io.Writer, dir string, r run.Run, terminal, errName, cause, dryRunEndedBefore string) {
+	fmt.Fprintf(w, "\nRun      %s (%s of plan %s)\n", r.ID, r.Mode, r.Plan.Name)
+	if dryRunEndedBefore != "" {
+		fmt.Fprintf(w, "Verdict  dry run: nothing was changed; it ends before %s, which waits for what was not done\n", dryRunEndedBefore)
+		return
+	}
+	fmt.Fprintf(w, "Verdict  %s", terminal)
+	if errName != "" && errName != terminal {
+		fmt.Fprintf(w, " (%s)", errName)
+	}
+	if cause != "" {
+		fmt.Fprintf(w, ": %s", firstLine(cause))
+	}
+	fmt.Fprintln(w)
+	if p := Path(r); p != "" {
+		fmt.Fprintf(w, "Path     %s\n", p)
+	}
+	if g := r.Gate; g != nil && len(g.Checks) > 0 {
+		ok := 0
+		for _, c := range g.Checks {
+			if c.OK {
+				ok++
+			}
+		}
+		fmt.Fprintf(w, "Gate     %s: %d of %d checks passed in a read-only transaction (%s)\n", g.Phase, ok, len(g.Checks), g.Server)
+		for _, c := range g.Checks {
+			if !c.OK {
+				fmt.Fprintf(w, "         %s on %s: expected %s, got %s\n", c.Name, c.Pod, c.Expected, c.Got)
+			}
+		}
+	}
+	if g := r.Gate; g != nil && g.PassedAt != nil {
+		fmt.Fprintf(w, "RTO      %s from detection to the gate\n", short(g.PassedAt.Sub(r.Trigger.At)))
+	}
+	if q := r.Quarantine; q != nil && q.Level == "Applied" {
+		fmt.Fprintln(w, "Note     quarantine level Applied: the policies were read back; their enforcement is unproven")
+	}
+	for _, u := range []*run.Undo{r.Rollback, r.Teardown} {
+		if u != nil && len(u.Left) > 0 {
+			fmt.Fprintf(w, "Left     %s\n", strings.Join(u.Left, "\n         "))
+		}
+	}
+	if r.Report != nil {
+		fmt.Fprintf(w, "Report   %s\n", r.Report.HTML)
+	} else {
+		fmt.Fprintf(w, "State    %s\n", filepath.Join(dir, r.ID))
+	}
+}
+
+// Path is the way through the tiers in one line, with the reason of each demotion.
+func Path(r run.Run) string {
+	var parts []string
+	for _, t := range []struct {
+		name    string
+		section *run.Tier
+	}{{"VolumeAttachmentSync", r.VolumeSync}, {"ControlPlaneReconcile", r.ControlPlane}, {"DegradedStatefulSet", r.Degraded}} {
+		d, demoted := r.Demotions[t.name]
+		switch {
+		case demoted && d.Fault != nil:
+			parts = append(parts, fmt.Sprintf("%s ✗ %s", t.name, d.Fault.Error))
+		case t.section != nil && t.section.Phase == run.Failed:
+			parts = append(parts, fmt.Sprintf("%s ✗ %s", t.name, t.section.Reason))
+		case t.section != nil:
+			parts = append(parts, fmt.Sprintf("%s ✓", t.name))
+		}
+	}
+	if g := r.Gate; g != nil {
+		parts = append(parts, "gate "+string(g.Phase))
+	}
+	for name, u := range map[string]*run.Undo{"rollback": r.Rollback, "teardown": r.Teardown} {
+		if u != nil {
+			parts = append(parts, name+" "+string(u.Phase))
+		}
+	}
+	return strings.Join(parts, " → ")
+}

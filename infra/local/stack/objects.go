@@ -1,0 +1,6 @@
+package stack
+
+import _ "embed"
+
+//go:embed objects.yaml
+var objects []byte

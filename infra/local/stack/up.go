@@ -1,0 +1,262 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+
+	"fallbackchain.io/fallback/infra/local/process"
+	"fallbackchain.io/fallback/infra/local/toolchain"
+)
+
+// startTimeout bounds a start; on two busy cores it takes about ten seconds.
+const startTimeout = 2 * time.Minute
+
+// Up builds what is missing, starts the stack and returns when it is ready: every component healthy, the nodes Ready, the CSI
+// controller available. What an earlier run that crashed left behind is ended first. When it fails or ctx ends, everything it
+// started is stopped again; after it has returned, ctx no longer matters. The state stays for the next start.
+func Up(ctx context.Context, opt Options) (*Stack, error) {
+	opt, err := opt.resolve()
+	if err != nil {
+		return nil, err
+	}
+	l := Layout{Dir: opt.Dir}
+	// Others pass through to reach the volumes; what they must not see is in directories of its own.
+	if err := os.MkdirAll(l.Dir, 0o711); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	unlock, err := lockDir(l)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stack{layout: l, opt: opt, unlock: unlock, over: make(chan struct{})}
+	if err := s.up(ctx); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (opt Options) resolve() (Options, error) {
+	if opt.Name == "" {
+		opt.Name = DefaultName
+	}
+	if !nameRule.MatchString(opt.Name) {
+		_, err := DefaultDir(opt.Name)
+		return opt, err
+	}
+	var err error
+	if opt.Dir == "" {
+		opt.Dir, err = DefaultDir(opt.Name)
+	} else {
+		opt.Dir, err = filepath.Abs(opt.Dir)
+	}
+	if opt.Progress == nil {
+		opt.Progress = func(Event) {}
+	}
+	if opt.OnExit == nil {
+		opt.OnExit = func(process.Event) {}
+	}
+	if opt.StartTimeout == 0 {
+		opt.StartTimeout = startTimeout
+	}
+	opt.Tools.Progress = opt.Progress
+	return opt, err
+}
+
+func (s *Stack) up(ctx context.Context) error {
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.opt.StartTimeout,
+		fmt.Errorf("not ready after %s", s.opt.StartTimeout))
+	defer cancel()
+	s.since = time.Now()
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"start the control plane", func(ctx context.Context) error {
+			if err := s.start(Etcd, APIServer, CSIDriver); err != nil {
+				return err
+			}
+			return s.healthy(ctx, APIServer)
+		}},
+		{"install the definitions", func(ctx context.Context) error {
+			if err := s.start(ControllerManager, Scheduler); err != nil {
+				return err
+			}
+			if err := s.connect(); err != nil {
+				return err
+			}
+			return s.installCRDs(ctx)
+		}},
+		{"start the nodes", func(ctx context.Context) error {
+			if err := s.start(Kwok, SnapshotController, NodeAgent); err != nil {
+				return err
+			}
+			return s.installObjects(ctx)
+		}},
+		{"wait until everything is ready", func(ctx context.Context) error {
+			if err := s.healthy(ctx, ControllerManager, Scheduler, Kwok, CSIDriver); err != nil {
+				return err
+			}
+			return s.awaitReady(ctx)
+		}},
+	}
+	for _, step := range steps {
+		if err := s.step(ctx, step.name, step.do); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	s.took = time.Since(s.since)
+	return s.serve()
+}
+
+func (s *Stack) step(ctx context.Context, name string, do func(context.Context) error) error {
+	began := time.Now()
+	s.opt.Progress(Event{Step: name})
+	if err := do(ctx); err != nil {
+		return err
+	}
+	s.opt.Progress(Event{Step: name, Elapsed: time.Since(began), Done: true})
+	return nil
+}
+
+// prepare does what needs no running component.
+func (s *Stack) prepare(ctx context.Context) error {
+	l := s.layout
+	var err error
+	if s.record, err = claim(l, s.opt); err != nil {
+		return err
+	}
+	s.manager = process.Open(l.records(), s.exited)
+	left, err := s.manager.TakeOver(ctx)
+	if err != nil {
+		return fmt.Errorf("take over: %w", err)
+	}
+	if len(left) > 0 {
+		s.opt.Progress(Event{Step: "take over", Detail: "ended what an earlier run left: " + strings.Join(left, ", "), Done: true})
+	}
+	if err := s.record.settle(l); err != nil {
+		return err
+	}
+	if err := s.install(ctx); err != nil {
+		return err
+	}
+	if err := writePKI(l, s.record); err != nil {
+		return fmt.Errorf("certificates: %w", err)
+	}
+	if err := writeAuditPolicy(l); err != nil {
+		return err
+	}
+	for dir, mode := range map[string]os.FileMode{
+		l.etcd(): 0o700, l.in("log"): 0o700, filepath.Dir(l.ControlSocket()): 0o700, l.agent(): 0o711, l.CSIState(): 0o755,
+	} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return err
+		}
+		if err := os.Chmod(dir, mode); err != nil {
+			return err
+		}
+	}
+	if os.Geteuid() == 0 {
+		if err := reachable(l.CSIState()); err != nil {
+			return err
+		}
+	}
+	all, err := components(l, s.record)
+	if err != nil {
+		return err
+	}
+	s.components = all
+	s.probe, err = newProbe(l)
+	return err
+}
+
+// install puts the programs, as links into the cache, and the resource definitions into the state directory. Without the source
+// tree what an earlier start put there is used.
+func (s *Stack) install(ctx context.Context) error {
+	l := s.layout
+	tools, err := toolchain.Ensure(ctx, s.opt.Tools, toolchain.Stack()...)
+	if err == nil {
+		var own *toolchain.Tools
+		if own, err = toolchain.Mains(ctx, s.opt.Tools); err == nil {
+			return link(l, tools, own)
+		}
+	}
+	if !errors.Is(err, toolchain.ErrNoSource) {
+		return err
+	}
+	for _, name := range []string{Etcd, APIServer, ControllerManager, Scheduler, Kwok, SnapshotController, CSIDriver, NodeAgent} {
+		if _, missing := os.Stat(l.bin(name)); missing != nil {
+			return err
+		}
+	}
+	s.opt.Progress(Event{Step: "programs", Detail: "no source tree here: those of the last start are used", Done: true})
+	return nil
+}
+
+func link(l Layout, tools, own *toolchain.Tools) error {
+	for _, dir := range []string{l.in("bin"), l.crds()} {
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, t := range []*toolchain.Tools{tools, own} {
+		programs, err := t.Binaries()
+		if err != nil {
+			return err
+		}
+		for _, p := range programs {
+			if err := os.Symlink(p, l.bin(filepath.Base(p))); err != nil {
+				return err
+			}
+		}
+	}
+	crds, err := tools.Assets("crds")
+	if err != nil {
+		return err
+	}
+	for _, f := range crds {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(l.crds(), filepath.Base(f)), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect makes the client and reads the server's version, which the nodes report as theirs.
+func (s *Stack) connect() error {
+	cfg, err := restConfig(s.layout.kubeconfig("local-stack"))
+	if err != nil {
+		return err
+	}
+	if s.dyn, err = dynamic.NewForConfig(cfg); err != nil {
+		return err
+	}
+	d, err := discovery.NewDiscoveryClientForConfig(cfg)
+	if err != nil {
+		return err
+	}
+	v, err := d.ServerVersion()
+	if err != nil {
+		return fmt.Errorf("read the API server's version: %w", err)
+	}
+	s.version = v.GitVersion
+	return nil
+}

@@ -1,0 +1,112 @@
+// Package cluster builds clients of one Kubernetes cluster, and is the only place that does: dynamic client, REST mapping,
+// readiness, and connections to a pod's port. Functions decode what the dynamic client returns into k8s.io/api structs
+// (Get, List); no clientset is linked.
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Client reaches one cluster.
+type Client struct {
+	Config  *rest.Config
+	Dynamic dynamic.Interface
+	// Mapper maps kinds to resources by the server's own discovery, read once and again when a kind is not found.
+	Mapper    meta.ResettableRESTMapper
+	Discovery discovery.CachedDiscoveryInterface
+	http      *http.Client
+}
+
+// Requests a second, and how many at once, that one run may send. Generous for one workload, small for an API server.
+const (
+	qps   = 50
+	burst = 100
+)
+
+// requestTimeout bounds one request; watches are bounded by their context.
+const requestTimeout = 15 * time.Second
+
+// FromKubeconfig builds a client from a kubeconfig file; an empty context takes the file's current one.
+func FromKubeconfig(path, kubeContext string) (*Client, error) {
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+		&clientcmd.ClientConfigLoadingRules{ExplicitPath: path},
+		&clientcmd.ConfigOverrides{CurrentContext: kubeContext}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig %s: %w", path, err)
+	}
+	return New(cfg)
+}
+
+// New builds a client from a rest.Config, which it copies.
+func New(cfg *rest.Config) (*Client, error) {
+	cfg = rest.CopyConfig(cfg)
+	if cfg.QPS == 0 {
+		cfg.QPS, cfg.Burst = qps, burst
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "fallback-chain"
+	}
+	// The API server's deprecation warnings are for whoever writes the manifests, not for the middle of a live view.
+	cfg.WarningHandler = rest.NoWarnings{}
+	h, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("cluster client: %w", err)
+	}
+	dyn, err := dynamic.NewForConfigAndClient(cfg, h)
+	if err != nil {
+		return nil, fmt.Errorf("cluster client: %w", err)
+	}
+	disco, err := discovery.NewDiscoveryClientForConfigAndClient(cfg, h)
+	if err != nil {
+		return nil, fmt.Errorf("cluster client: %w", err)
+	}
+	cached := memory.NewMemCacheClient(disco)
+	return &Client{Config: cfg, Dynamic: dyn, Discovery: cached, Mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), http: h}, nil
+}
+
+// get reads a path of the API server that is not an object; the body comes back with any status code.
+func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	base, _, err := rest.DefaultServerUrlFor(c.Config)
+	if err != nil {
+		return 0, nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.ResolveReference(mustRef(path)).String(), http.NoBody)
+	if err != nil {
+		return 0, nil, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	body, err := readAll(resp.Body)
+	return resp.StatusCode, body, err
+}
+
+// Version asks the API server for its version.
+func (c *Client) Version(ctx context.Context) (version.Info, error) {
+	var v version.Info
+	code, body, err := c.get(ctx, "/version")
+	if err != nil {
+		return v, err
+	}
+	if code != http.StatusOK {
+		return v, fmt.Errorf("GET /version: HTTP %d", code)
+	}
+	return v, json.Unmarshal(body, &v)
+}

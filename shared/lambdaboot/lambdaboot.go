@@ -1,0 +1,132 @@
+// Package lambdaboot runs a step as a Lambda function. It is the one place that turns a fault into a Lambda error: Step
+// Functions matches ErrorEquals with the error's type, which aws-lambda-go takes from the Go type of the OUTERMOST error
+// unless the error is a messages.InvokeResponse_Error, not a pointer to one and not wrapped
+// (https://github.com/aws/aws-lambda-go/blob/main/lambda/errors.go).
+package lambdaboot
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambda/messages"
+
+	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/run"
+)
+
+const (
+	// reserve is the time before the function's deadline at which a handler's context ends: enough to write an answer down.
+	reserve = 2 * time.Second
+	// grace is how long after that a handler that does not return is waited for. reserve - grace is left to post the answer.
+	grace = time.Second
+	// maxMessage bounds an error's text, in bytes: what a Catch writes travels in the state from then on.
+	maxMessage = 2 << 10
+)
+
+// Start runs the handler of a step until the process is ended by Lambda. A fault becomes an error whose type is the
+// fault's code; a panic, a section that cannot be encoded or one above run.SectionLimit becomes Internal; a handler that
+// does not return in time becomes Unavailable, and the process then ends, so that no half-done call lives on beside the
+// next one.
+func Start[S any](handler func(context.Context, run.Request) (S, error)) {
+	StartRaw(func(ctx context.Context, payload json.RawMessage) (S, error) {
+		var req run.Request
+		if err := json.Unmarshal(payload, &req); err != nil {
+			var none S
+			return none, fault.New(fault.InputInvalid, "read the request {op, state, run}", err)
+		}
+		return handler(ctx, req)
+	})
+}
+
+// StartRaw is Start for a handler that reads its payload itself.
+func StartRaw[S any](handler func(context.Context, json.RawMessage) (S, error)) {
+	lambda.Start(invoker[S]{handler: handler})
+}
+
+// invoker is a lambda.Handler: bytes in, bytes out, no reflection.
+type invoker[S any] struct {
+	handler func(context.Context, json.RawMessage) (S, error)
+}
+
+type answer struct {
+	section []byte
+	err     error
+}
+
+// Invoke calls the handler within the deadline. Its error is always a messages.InvokeResponse_Error.
+func (v invoker[S]) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	// The runtime reuses the payload's buffer; a handler that overstays must not see it change.
+	payload = bytes.Clone(payload)
+	var late <-chan time.Time
+	if d, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, d.Add(-reserve))
+		defer cancel()
+		t := time.NewTimer(time.Until(d.Add(-reserve + grace)))
+		defer t.Stop()
+		late = t.C
+	}
+	done := make(chan answer, 1)
+	go func() { done <- v.call(ctx, payload) }()
+	select {
+	case a := <-done:
+		return a.section, a.err
+	case <-late:
+		e := response(fault.New(fault.Unavailable, "the step did not return before the function's deadline", ctx.Err()))
+		e.ShouldExit = true
+		return nil, e
+	}
+}
+
+func (v invoker[S]) call(ctx context.Context, payload []byte) (a answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			e := response(fault.Newf(fault.Internal, "panic", "%v\n%s", p, debug.Stack()))
+			e.ShouldExit = true // whatever the panic left behind goes with the process
+			a = answer{err: e}
+		}
+	}()
+	s, err := v.handler(ctx, payload)
+	if err != nil {
+		return answer{err: response(classify(err))}
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		return answer{err: response(fault.New(fault.Internal, "encode the section", err))}
+	}
+	if len(b) > run.SectionLimit {
+		return answer{err: response(fault.Newf(fault.Internal, "encode the section",
+			"it has %d bytes, and at most %d travel in the state; the rest belongs into the evidence", len(b), run.SectionLimit))}
+	}
+	return answer{section: b}
+}
+
+// classify returns err's fault. An error without one is Internal, unless the time ran out.
+func classify(err error) *fault.Fault {
+	var f *fault.Fault
+	if errors.As(err, &f) {
+		return f
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return fault.New(fault.Unavailable, "the step ran out of time", err)
+	}
+	return fault.From(err)
+}
+
+// response is the fault as Lambda hands it to Step Functions.
+func response(f *fault.Fault) messages.InvokeResponse_Error {
+	text := f.Op
+	if f.Err != nil {
+		text = fmt.Sprintf("%s: %v", f.Op, f.Err)
+	}
+	if len(text) > maxMessage {
+		text = string(bytes.ToValidUTF8([]byte(text[:maxMessage]), nil)) + "…"
+	}
+	return messages.InvokeResponse_Error{Type: string(f.Code), Message: text}
+}

@@ -1,0 +1,221 @@
+package lambdaboot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda/messages"
+
+	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/run"
+)
+
+// serveVariable makes the test binary a function: the tests start it again with this variable set.
+const serveVariable = "LAMBDABOOT_TEST_SERVE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(serveVariable) != "" {
+		Start(scripted)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+type section struct {
+	Phase run.Phase `json:"phase"`
+	State string    `json:"state,omitempty"`
+	Text  string    `json:"text,omitempty"`
+	Fn    any       `json:"fn,omitempty"`
+}
+
+// scripted does what the request's op says.
+func scripted(ctx context.Context, req run.Request) (section, error) {
+	switch req.Op {
+	case "ok":
+		return section{Phase: run.Assessed, State: req.State + "/" + req.Run.ID}, nil
+	case "fault":
+		return section{}, fault.Newf(fault.SchedulingImpossible, "schedule pod shop-0", "no node matches")
+	case "wrapped":
+		return section{}, fmt.Errorf("start: %w", fault.New(fault.Throttled, "list pods", nil))
+	case "pointer in a join":
+		return section{}, errors.Join(errors.New("first"), fault.New(fault.LeaseLost, "guard", nil))
+	case "plain":
+		return section{}, errors.New("no code")
+	case "panic":
+		var m map[string]int
+		m["x"] = 1
+	case "unencodable":
+		return section{Fn: func() {}}, nil
+	case "large":
+		return section{Text: strings.Repeat("x", run.SectionLimit)}, nil
+	case "long error":
+		return section{}, fault.Newf(fault.NotQualified, "look", "%s", strings.Repeat("ä", 4<<10))
+	case "obeys":
+		<-ctx.Done()
+		return section{}, ctx.Err()
+	case "overstays":
+		select {}
+	}
+	return section{}, nil
+}
+
+type invocation struct {
+	payload string
+	// left is the time until the function's deadline.
+	left time.Duration
+}
+
+type reply struct {
+	path string
+	body string
+}
+
+// runtimeAPI is the Lambda runtime API on loopback (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html): it
+// hands out the invocations one by one and records the replies; when none is left it refuses, and the function ends.
+func runtimeAPI(t *testing.T, invocations []invocation) (replies []reply, log string) {
+	t.Helper()
+	given := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		const base = "/2018-06-01/runtime/invocation/"
+		switch {
+		case r.URL.Path == base+"next" && given < len(invocations):
+			i := invocations[given]
+			given++
+			w.Header().Set("Lambda-Runtime-Aws-Request-Id", "request-"+strconv.Itoa(given))
+			w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(i.left).UnixMilli(), 10))
+			_, _ = io.WriteString(w, i.payload)
+		case r.Method == http.MethodPost:
+			b, _ := io.ReadAll(r.Body)
+			replies = append(replies, reply{strings.TrimPrefix(r.URL.Path, base), string(b)})
+			w.WriteHeader(http.StatusAccepted)
+		default:
+			http.Error(w, "no more", http.StatusGone)
+		}
+	}))
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), serveVariable+"=1", "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(srv.URL, "http://"))
+	out, _ := cmd.CombinedOutput() // always ends with an error: nothing is left to invoke, or the process was told to go
+	if ctx.Err() != nil {
+		t.Fatalf("the function did not end: %s", out)
+	}
+	return replies, string(out)
+}
+
+func request(op string) string {
+	return fmt.Sprintf(`{"op":%q,"state":"AssessCluster","run":{"id":"shop-drill-20261120020000-9f3c"}}`, op)
+}
+
+// TestErrorTypes checks what the state machine gets to compare: the type of each error, one process for all of them.
+func TestErrorTypes(t *testing.T) {
+	cases := []struct{ payload, kind, code, text string }{
+		{request("ok"), "response", "", `{"phase":"Assessed","state":"AssessCluster/shop-drill-20261120020000-9f3c"}`},
+		{request("fault"), "error", "SchedulingImpossible", "schedule pod shop-0: no node matches"},
+		{request("wrapped"), "error", "Throttled", "list pods"},
+		{request("pointer in a join"), "error", "LeaseLost", "guard"},
+		{request("plain"), "error", "Internal", "no code"},
+		{request("unencodable"), "error", "Internal", "encode the section"},
+		{request("large"), "error", "Internal", "at most 8192"},
+		{request("long error"), "error", "NotQualified", "ä…"},
+		{`{"op":5}`, "error", "InputInvalid", "Request.op"},
+		{`not JSON`, "error", "InputInvalid", "invalid character"},
+	}
+	var in []invocation
+	for _, c := range cases {
+		in = append(in, invocation{c.payload, time.Minute})
+	}
+	replies, log := runtimeAPI(t, in)
+	if len(replies) != len(cases) {
+		t.Fatalf("%d replies to %d invocations: %s", len(replies), len(cases), log)
+	}
+	for i, c := range cases {
+		want := fmt.Sprintf("request-%d/%s", i+1, c.kind)
+		if replies[i].path != want {
+			t.Errorf("%s: posted to %s, want %s: %s", c.payload, replies[i].path, want, replies[i].body)
+		}
+		if c.kind == "error" {
+			checkError(t, c.payload, replies[i].body, c.code, c.text)
+		} else if replies[i].body != c.text {
+			t.Errorf("%s: %s, want %s", c.payload, replies[i].body, c.text)
+		}
+	}
+}
+
+func checkError(t *testing.T, payload, body, code, text string) {
+	t.Helper()
+	var e messages.InvokeResponse_Error
+	if err := json.Unmarshal([]byte(body), &e); err != nil {
+		t.Fatalf("%s: %v in %s", payload, err, body)
+	}
+	if e.Type != code || !strings.Contains(e.Message, text) || len(e.Message) > maxMessage+8 {
+		t.Errorf("%s: type %q message %q, want %q and %q", payload, e.Type, e.Message, code, text)
+	}
+}
+
+// TestProcessEnds: after a panic, and after a handler that overstayed, the answer is posted and the process takes no
+// further invocation, though one is waiting.
+func TestProcessEnds(t *testing.T) {
+	for _, c := range []struct {
+		op, code, text string
+		left           time.Duration
+	}{
+		{"panic", "Internal", "assignment to entry in nil map", time.Minute},
+		{"overstays", "Unavailable", "did not return before the function's deadline", reserve},
+	} {
+		t.Run(c.op, func(t *testing.T) {
+			replies, log := runtimeAPI(t, []invocation{{request(c.op), c.left}, {request("ok"), time.Minute}})
+			if len(replies) != 1 {
+				t.Fatalf("%d replies, want 1: %v %s", len(replies), replies, log)
+			}
+			if replies[0].path != "request-1/error" {
+				t.Errorf("posted to %s", replies[0].path)
+			}
+			checkError(t, c.op, replies[0].body, c.code, c.text)
+		})
+	}
+}
+
+// TestDeadline: a handler that obeys its context has it ended before the function's deadline, and the process lives on.
+func TestDeadline(t *testing.T) {
+	replies, log := runtimeAPI(t, []invocation{{request("obeys"), reserve}, {request("ok"), time.Minute}})
+	if len(replies) != 2 || replies[0].path != "request-1/error" || replies[1].path != "request-2/response" {
+		t.Fatalf("replies %v: %s", replies, log)
+	}
+	checkError(t, "obeys", replies[0].body, "Unavailable", "the step ran out of time")
+}
+
+func TestEnvReportsEveryMistake(t *testing.T) {
+	values := map[string]string{"MACHINE": "arn:aws:states:eu-central-1:123456789012:activity:x", "GOOD": "arn:aws-cn:lambda:cn-north-1:123456789012:function:janitor:7"}
+	env := NewEnv(func(k string) (string, bool) { v, ok := values[k]; return v, ok })
+	env.Required("BUCKET", "the evidence bucket")
+	env.ARN("MACHINE", "states", "stateMachine:")
+	env.ARN("OTHER", "lambda", "function:")
+	if got := env.ARN("GOOD", "lambda", "function:"); got != values["GOOD"] {
+		t.Errorf("ARN = %q", got)
+	}
+	err := env.Err()
+	if err == nil {
+		t.Fatal("want an error")
+	}
+	for _, want := range []string{"BUCKET is not set", "MACHINE is \"arn:aws:states", "OTHER is not set"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q does not say %q", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), "GOOD") {
+		t.Errorf("%q names what is right", err)
+	}
+}

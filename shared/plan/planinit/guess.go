@@ -1,0 +1,172 @@
+package planinit
+
+import (
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"fallbackchain.io/fallback/shared/plan"
+)
+
+// database is what was guessed of the database, each with the comment that says from what.
+type database struct {
+	engineNote           string
+	port                 int32
+	portNote             string
+	name, nameNote       string
+	secret, secretNote   string
+	userKey, passwordKey string
+	keyNote              string
+}
+
+// Words in an image's name that tell the engine.
+var (
+	postgres = []string{"postgres", "timescale", "patroni", "spilo", "pgvector", "postgis"}
+	mysql    = []string{"mysql", "mariadb", "percona", "vitess"}
+)
+
+// guess looks at the StatefulSet's containers: the image for the engine, the ports, and the variables that the official
+// image (https://hub.docker.com/_/postgres, "Environment Variables") and the common charts read.
+func guess(live Live) database {
+	c, known := container(live.StatefulSet)
+	db := database{port: 5432, name: "postgres", userKey: plan.DefaultUsernameKey, passwordKey: plan.DefaultPasswordKey}
+	switch {
+	case known:
+		db.engineNote = "from image " + c.Image
+	case says(c.Image, mysql):
+		db.engineNote = FillIn + ": image " + c.Image + " looks like MySQL, which comes later"
+	default:
+		db.engineNote = Check + ": image " + c.Image + " tells nothing"
+	}
+	db.portNote = Check + ": no container port says postgresql"
+	for _, p := range c.Ports {
+		if p.ContainerPort == 5432 || says(p.Name, []string{"postgres", "pgsql", "db"}) {
+			db.port, db.portNote = p.ContainerPort, ""
+			break
+		}
+	}
+	db.nameNote = Check + ": the container does not say which database"
+	if v := literal(c, "POSTGRES_DB", "POSTGRESQL_DATABASE", "POSTGRES_DATABASE"); v != "" {
+		db.name, db.nameNote = v, ""
+	}
+	secretOf(live, c, &db)
+	return db
+}
+
+// container is the one that looks like PostgreSQL, else the first.
+func container(sts *appsv1.StatefulSet) (c corev1.Container, known bool) {
+	all := sts.Spec.Template.Spec.Containers
+	if i := slices.IndexFunc(all, func(c corev1.Container) bool { return says(c.Image, postgres) && !says(c.Image, []string{"exporter"}) }); i >= 0 {
+		return all[i], true
+	}
+	if len(all) > 0 {
+		return all[0], false
+	}
+	return corev1.Container{}, false
+}
+
+func says(text string, words []string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(strings.ToLower(text), w) })
+}
+
+// literal is the value of the first of the variables that has one.
+func literal(c corev1.Container, names ...string) string {
+	for _, e := range c.Env {
+		if slices.Contains(names, e.Name) && e.Value != "" && len(e.Value) <= 63 {
+			return e.Value
+		}
+	}
+	return ""
+}
+
+// secretOf finds the Secret with the credentials: the one that the container's variables name, else one that has the usual keys.
+func secretOf(live Live, c corev1.Container, db *database) {
+	key := func(names ...string) *corev1.SecretKeySelector {
+		for _, e := range c.Env {
+			if slices.Contains(names, e.Name) && e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+				return e.ValueFrom.SecretKeyRef
+			}
+		}
+		return nil
+	}
+	if k := key("POSTGRES_PASSWORD", "POSTGRESQL_PASSWORD", "POSTGRESQL_POSTGRES_PASSWORD", "PGPASSWORD"); k != nil {
+		db.secret, db.passwordKey = k.Name, k.Key
+		db.secretNote = Check + ": what the container reads; its user is often a superuser"
+		db.keyNote = Check
+		if u := key("POSTGRES_USER", "POSTGRESQL_USERNAME", "PGUSER"); u != nil && u.Name == k.Name {
+			db.userKey, db.keyNote = u.Key, ""
+		}
+		return
+	}
+	for _, s := range live.Secrets {
+		if slices.Contains(s.Keys, plan.DefaultUsernameKey) && slices.Contains(s.Keys, plan.DefaultPasswordKey) {
+			db.secret, db.secretNote = s.Name, Check+": it has the keys username and password"
+			return
+		}
+	}
+	db.secret, db.secretNote = "fill-in", FillIn+": the Secret with the credentials of a role that may only read"
+}
+
+// storage lists the storage classes of the workload's claims as "name (provisioner)", and their provisioners.
+func storage(live Live) (classes, provisioners []string) {
+	var names []string
+	own := map[string]bool{}
+	for _, t := range live.StatefulSet.Spec.VolumeClaimTemplates {
+		own[t.Name+"-"+live.StatefulSet.Name+"-"] = true
+		if n := t.Spec.StorageClassName; n != nil {
+			names = append(names, *n)
+		}
+	}
+	for _, c := range live.Claims {
+		for prefix := range own {
+			if strings.HasPrefix(c.Name, prefix) && c.Spec.StorageClassName != nil {
+				names = append(names, *c.Spec.StorageClassName)
+			}
+		}
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		text := name
+		for _, sc := range live.StorageClasses {
+			if sc.Name == name {
+				text += " (" + sc.Provisioner + ")"
+				provisioners = append(provisioners, sc.Provisioner)
+			}
+		}
+		classes = append(classes, text)
+	}
+	slices.Sort(provisioners)
+	return classes, slices.Compact(provisioners)
+}
+
+type deployment struct{ namespace, name string }
+
+// controller finds the Deployment that runs a csi-provisioner and names the driver; one that only runs a csi-provisioner
+// is a guess.
+func controller(live Live, provisioners []string) (*deployment, string) {
+	var maybe *deployment
+	for _, d := range live.Deployments {
+		provisioner, named := false, false
+		for _, c := range d.Spec.Template.Spec.Containers {
+			provisioner = provisioner || strings.Contains(c.Image, "csi-provisioner") || c.Name == "csi-provisioner"
+			text := strings.Join(append(append([]string{c.Image}, c.Args...), c.Command...), " ")
+			for _, e := range c.Env {
+				text += " " + e.Value
+			}
+			named = named || slices.ContainsFunc(provisioners, func(p string) bool { return strings.Contains(text, p) })
+		}
+		if !provisioner {
+			continue
+		}
+		found := &deployment{d.Namespace, d.Name}
+		if named || (slices.Contains(provisioners, "ebs.csi.aws.com") && d.Name == "ebs-csi-controller") {
+			return found, ""
+		}
+		if maybe == nil {
+			maybe = found
+		}
+	}
+	return maybe, Check + ": it runs a csi-provisioner, but does not name the driver"
+}

@@ -1,0 +1,103 @@
+package plan
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// SQLLimit is the most bytes of a validation query, QueryLimit the most queries: their results share one section.
+const (
+	SQLLimit   = 8 << 10
+	QueryLimit = 20
+)
+
+func (c *checker) workload(w *Workload, path string) {
+	c.label(w.Namespace, path+".namespace")
+	c.subdomain(w.StatefulSet, path+".statefulSet")
+	c.database(&w.Database, path+".database")
+}
+
+var ordinal = regexp.MustCompile(`^(0|[1-9][0-9]{0,3})$`)
+
+func (c *checker) database(db *Database, path string) {
+	switch db.Engine {
+	case "", PostgreSQL:
+	case MySQL:
+		c.add(path+".engine", string(db.Engine), "is known but comes later", "postgresql")
+	default:
+		c.enum(string(db.Engine), path+".engine", string(PostgreSQL))
+	}
+	c.port(db.Port, path+".port")
+	c.line(db.Name, path+".name")
+	if len(db.Name) > 63 {
+		c.add(path+".name", db.Name, "is too long", "at most 63 bytes, PostgreSQL's longest name")
+	}
+	c.credentials(&db.Credentials, path+".credentials")
+	if db.Pod != "primary" && db.Pod != "each" && !ordinal.MatchString(db.Pod) && (db.Pod != "" || c.given(path+".pod")) {
+		c.add(path+".pod", db.Pod, "does not name a pod", `primary, each, or an ordinal in quotes such as "0"`)
+	}
+	c.queries(db.Queries, path+".queries")
+}
+
+func (c *checker) credentials(cr *Credentials, path string) {
+	c.one(path, map[string]bool{"secret": cr.Secret != nil, "environment": cr.Environment != nil}, "secret", "environment")
+	if s := cr.Secret; s != nil {
+		c.subdomain(s.Name, path+".secret.name")
+		c.secretKey(s.UsernameKey, path+".secret.usernameKey")
+		c.secretKey(s.PasswordKey, path+".secret.passwordKey")
+	}
+	if e := cr.Environment; e != nil {
+		c.matches(e.Username, path+".environment.username", variable, "a variable's name such as SHOP_DB_USER")
+		c.matches(e.Password, path+".environment.password", variable, "a variable's name such as SHOP_DB_PASSWORD")
+	}
+}
+
+func (c *checker) secretKey(s, path string) {
+	if s != "" && len(validation.IsConfigMapKey(s)) > 0 {
+		c.add(path, s, "is not a key of a Secret", "letters, digits, '-', '_' and '.'")
+	}
+}
+
+func (c *checker) queries(qs []Query, path string) {
+	if len(qs) > QueryLimit {
+		c.add(path, strconv.Itoa(len(qs)), "has too many queries", fmt.Sprintf("at most %d", QueryLimit))
+		return
+	}
+	first := map[string]int{}
+	for i, q := range qs {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		c.line(q.Name, at+".name")
+		if len(q.Name) > 63 {
+			c.add(at+".name", q.Name, "is too long", "at most 63 bytes")
+		}
+		if j, dup := first[q.Name]; dup && q.Name != "" {
+			c.add(at+".name", q.Name, fmt.Sprintf("is the name of %s[%d] too", path, j), "a name of its own")
+		} else {
+			first[q.Name] = i
+		}
+		if q.SQL != "" && strings.Trim(q.SQL, " \t\r\n;") == "" {
+			c.add(at+".sql", "", "is empty", "a query that returns one row with one column")
+		}
+		if strings.ContainsRune(q.SQL, 0) {
+			c.add(at+".sql", q.SQL, "has a zero byte", "text")
+		}
+		if len(q.SQL) > SQLLimit {
+			c.add(at+".sql", q.SQL, "is too long", fmt.Sprintf("at most %d bytes", SQLLimit))
+		}
+		c.expect(&q.Expect, at+".expect")
+	}
+}
+
+func (c *checker) expect(e *Expect, path string) {
+	c.one(path, map[string]bool{"equals": e.Equals != nil, "atLeast": e.AtLeast != nil, "atMost": e.AtMost != nil,
+		"matches": e.Matches != nil}, "equals", "atLeast", "atMost", "matches")
+	if e.Matches != nil {
+		if _, err := regexp.Compile(*e.Matches); err != nil {
+			c.add(path+".matches", *e.Matches, "is not a regular expression", "RE2 syntax; "+err.Error())
+		}
+	}
+}

@@ -1,0 +1,242 @@
+package run
+
+import (
+	"time"
+
+	"fallbackchain.io/fallback/shared/signal"
+)
+
+// Phase is where a section stands. The graph compares it, so every section a Choice reads has one.
+type Phase string
+
+const (
+	// Running: the step's slice of time is over and it is not done; the graph comes back to it.
+	Running Phase = "Running"
+	// Started: Start returned; Await follows.
+	Started Phase = "Started"
+	// Succeeded and Failed end a tier or a restore.
+	Succeeded Phase = "Succeeded"
+	Failed    Phase = "Failed"
+
+	// Admitted, Hold and NotAdmitted end admit.
+	Admitted    Phase = "Admitted"
+	Hold        Phase = "Hold"
+	NotAdmitted Phase = "Skipped"
+
+	// Held, Busy and Released end lease.
+	Held     Phase = "Held"
+	Busy     Phase = "Busy"
+	Released Phase = "Released"
+
+	// Assessed and Unreadable end assess.
+	Assessed   Phase = "Assessed"
+	Unreadable Phase = "Unreadable"
+
+	// Captured ends rollbackpoint (or Failed).
+	Captured Phase = "Captured"
+
+	// Applied (not yet verified), Verified, Broken, Lifted end quarantine's apply, check, lift.
+	Applied  Phase = "Applied"
+	Verified Phase = "Verified"
+	Broken   Phase = "Broken"
+	Lifted   Phase = "Lifted"
+
+	// Ready, NotReady, Passed, Refused end gate's two operations.
+	Ready    Phase = "Ready"
+	NotReady Phase = "NotReady"
+	Passed   Phase = "Passed"
+	Refused  Phase = "Refused"
+
+	// Undone, NothingToUndo and Incomplete end rollback and teardown.
+	Undone        Phase = "Undone"
+	NothingToUndo Phase = "NothingToUndo"
+	Incomplete    Phase = "Incomplete"
+
+	// Written ends report.
+	Written Phase = "Written"
+)
+
+// Waiting is what every section with an Await loop has.
+type Waiting struct {
+	// Deadline is absolute, set once by Start from the plan's budget.
+	Deadline *time.Time `json:"deadline,omitempty"`
+	// Rounds counts the Await calls so far.
+	Rounds int `json:"rounds,omitempty"`
+	// Waited is the time spent waiting for the cluster (not working), in milliseconds; overhead is run time minus it.
+	WaitedMS int64 `json:"waitedMs,omitempty"`
+}
+
+// Admit is the section of admit.
+type Admit struct {
+	Phase  Phase  `json:"phase"` // Admitted, Hold, Skipped
+	Reason string `json:"reason,omitempty"`
+	// Message is for people.
+	Message string `json:"message,omitempty"`
+	// HoldUntil is when the alarm is read again (RFC 3339; a Wait state's TimestampPath).
+	HoldUntil *time.Time `json:"holdUntil,omitempty"`
+	// Tiers tells which tiers the plan enables, by tier name. Always holds all three.
+	Tiers map[string]bool `json:"tiers,omitempty"`
+	// Target is the namespace the steps work on: the workload's own in recover, the drill's in drill.
+	Target string `json:"target,omitempty"`
+	// ClusterUID is the UID of kube-system, when it could be read.
+	ClusterUID string `json:"clusterUid,omitempty"`
+	// PlanDigest is "sha256:<hex>" of the plan that was admitted; it pins the plan for runs whose reference has no digest.
+	PlanDigest string `json:"planDigest,omitempty"`
+}
+
+// Lease is the section of lease.
+type Lease struct {
+	Waiting
+	Phase Phase `json:"phase"` // Held, Busy, Running, Released
+	// Name of the coordination.k8s.io Lease in the fallback-chain namespace.
+	Name string `json:"name,omitempty"`
+	// Holder that kept us out, when Busy.
+	Holder     string     `json:"holder,omitempty"`
+	AcquiredAt *time.Time `json:"acquiredAt,omitempty"`
+	Message    string     `json:"message,omitempty"`
+}
+
+// Assess is the section of assess.
+type Assess struct {
+	Waiting
+	Phase   Phase      `json:"phase"` // Assessed, Unreadable, Running
+	At      time.Time  `json:"at"`
+	Signals signal.Set `json:"signals"`
+	// KubernetesVersion of the target, e.g. "v1.36.3".
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+}
+
+// Snapshot is one volume snapshot that a claim can be restored from.
+type Snapshot struct {
+	Claim string `json:"claim"`
+	// Name of the VolumeSnapshot and the namespace it is in.
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+	// Content is the VolumeSnapshotContent, Handle the storage system's own ID.
+	Content string    `json:"content,omitempty"`
+	Handle  string    `json:"handle,omitempty"`
+	Driver  string    `json:"driver,omitempty"`
+	Size    string    `json:"size,omitempty"`
+	TakenAt time.Time `json:"takenAt"`
+	// Fresh is true when this run took it.
+	Fresh bool `json:"fresh,omitempty"`
+}
+
+// ClaimPoint is what is known about a claim before the first change.
+type ClaimPoint struct {
+	Name          string `json:"name"`
+	UID           string `json:"uid"`
+	Volume        string `json:"volume,omitempty"`
+	StorageClass  string `json:"storageClass,omitempty"`
+	Size          string `json:"size,omitempty"`
+	ReclaimPolicy string `json:"reclaimPolicy,omitempty"`
+}
+
+// RollbackPoint is the section of rollbackpoint: what must be known to undo all changes.
+type RollbackPoint struct {
+	Waiting
+	Phase     Phase        `json:"phase"` // Captured, Running, Failed
+	Reason    string       `json:"reason,omitempty"`
+	Message   string       `json:"message,omitempty"`
+	Snapshots []Snapshot   `json:"snapshots,omitempty"`
+	Claims    []ClaimPoint `json:"claims,omitempty"`
+	// Replicas of the StatefulSet; nil when it does not exist.
+	Replicas *int32 `json:"replicas,omitempty"`
+	// WhenDeleted and WhenScaled are the StatefulSet's persistentVolumeClaimRetentionPolicy.
+	WhenDeleted string `json:"whenDeleted,omitempty"`
+	WhenScaled  string `json:"whenScaled,omitempty"`
+	// Owners that must be paused before a scale-down, as "kind/name".
+	Owners []string `json:"owners,omitempty"`
+	// Production maps "kind/namespace/name" to resourceVersion for the drill's proof that production was left alone.
+	// More than fits go to the evidence; ProductionDigest is over all of them.
+	ProductionDigest string `json:"productionDigest,omitempty"`
+	ProductionCount  int    `json:"productionCount,omitempty"`
+}
+
+// Quarantine is the section of quarantine.
+type Quarantine struct {
+	Waiting
+	Phase     Phase  `json:"phase"` // Applied, Verified, Broken, Running, Lifted
+	Namespace string `json:"namespace"`
+	// Wanted is the plan's level, Level the one that was proved ("" until then).
+	Wanted string `json:"wanted"`
+	Level  string `json:"level,omitempty"`
+	// Policies are the NetworkPolicies in force, as names.
+	Policies []string `json:"policies,omitempty"`
+	// Findings say what opens the quarantine or could not be verified.
+	Findings []string `json:"findings,omitempty"`
+	Message  string   `json:"message,omitempty"`
+}
+
+// Restore is the section of restore.
+type Restore struct {
+	Waiting
+	Phase     Phase      `json:"phase"` // Started, Running, Succeeded, Failed
+	Reason    string     `json:"reason,omitempty"`
+	Message   string     `json:"message,omitempty"`
+	Namespace string     `json:"namespace"`
+	Objects   int        `json:"objects"`
+	Claims    []Snapshot `json:"claims,omitempty"`
+	// LeftOut are the objects that were not restored, with the reason.
+	LeftOut []string `json:"leftOut,omitempty"`
+}
+
+// Tier is the cumulative section of a tier's Start and Await.
+type Tier struct {
+	Waiting
+	Phase   Phase  `json:"phase"` // Started, Running, Succeeded, Failed
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// Found is what was wrong, Done is what was changed (each is in the journal too).
+	Found []string `json:"found,omitempty"`
+	Done  []string `json:"done,omitempty"`
+}
+
+// Check is one validation query on one pod.
+type Check struct {
+	Pod      string `json:"pod"`
+	PodUID   string `json:"podUid"`
+	Name     string `json:"name"`
+	Expected string `json:"expected"`
+	Got      string `json:"got"`
+	OK       bool   `json:"ok"`
+	TookMS   int64  `json:"tookMs"`
+}
+
+// Gate is the section of gate.
+type Gate struct {
+	Waiting
+	Phase   Phase  `json:"phase"` // Ready, NotReady, Running, Passed, Refused
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// Server is what the database says of itself, e.g. "PostgreSQL 15.18".
+	Server  string  `json:"server,omitempty"`
+	Checks  []Check `json:"checks,omitempty"`
+	ReadyMS int64   `json:"readyMs,omitempty"`
+	// PassedAt ends the RTO.
+	PassedAt *time.Time `json:"passedAt,omitempty"`
+}
+
+// Undo is the section of rollback and of teardown.
+type Undo struct {
+	Waiting
+	Phase   Phase  `json:"phase"` // Started, Running, Undone, NothingToUndo, Incomplete
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// DataRestored lists the claims whose data came back from a snapshot.
+	DataRestored []string `json:"dataRestored,omitempty"`
+	// PutBack are the changes that were undone, Left those that were not, each with the reason.
+	PutBack []string `json:"putBack,omitempty"`
+	Left    []string `json:"left,omitempty"`
+}
+
+// Report is the section of report.
+type Report struct {
+	Phase Phase `json:"phase"` // Written
+	// URIs of the JSON, Markdown and HTML report.
+	JSON     string `json:"json"`
+	Markdown string `json:"markdown"`
+	HTML     string `json:"html"`
+	// Digest of the JSON report, "sha256:<hex>".
+	Digest string `json:"digest"`
+}

@@ -1,0 +1,184 @@
+package undo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	kjson "k8s.io/apimachinery/pkg/util/json"
+
+	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/journal"
+)
+
+// revert sets the fields that the run changed back to their values before, and only those. A field whose value is neither
+// the one the run left nor the one before was changed by somebody else: the entry is then left, with the field's name.
+func (u *undoer) revert(ctx context.Context, e journal.Entry) error {
+	have, ref, err := u.get(ctx, e)
+	if err != nil {
+		return err
+	}
+	if have == nil || string(have.GetUID()) != e.Object.UID {
+		return u.left(ctx, e, fmt.Sprintf("the object with UID %s is gone", e.Object.UID))
+	}
+	before, err := decode(e.Before)
+	if err != nil {
+		return fault.New(fault.UndoIncomplete, "read the before-image of "+e.Object.String(), err)
+	}
+	after, err := afterImage(e, before)
+	if err != nil {
+		return u.left(ctx, e, err.Error())
+	}
+	back := map[string]any{}
+	var foreign []string
+	for _, c := range changes(before.Object, after.Object) {
+		now, is := lookup(have.Object, c.path)
+		switch {
+		case is == c.wasSet && equal(now, c.was):
+		case (is == c.isSet && equal(now, c.is)) || u.later(e, c.path, now, is):
+			put(back, c.path, c.was) // nil when it was not set: null removes the field (RFC 7386)
+		default:
+			foreign = append(foreign, strings.Join(c.path, "."))
+		}
+	}
+	if len(foreign) > 0 {
+		return u.left(ctx, e, "somebody else changed it since: "+strings.Join(foreign, ", "))
+	}
+	if len(back) == 0 {
+		return u.undone(ctx, e, "is as it was")
+	}
+	patch, err := json.Marshal(back)
+	if err != nil {
+		return fault.New(fault.Internal, "encode the patch of "+ref.String(), err)
+	}
+	ref.UID = have.GetUID()
+	if _, err := u.Changer.Patch(ctx, ref, types.MergePatchType, patch, "", fmt.Sprintf("undo of change %d: put back as it was", e.Seq), journal.UndoNothing); err != nil {
+		return err
+	}
+	if u.Changer.DryRun {
+		return nil
+	}
+	return u.readBack(ctx, e, before, after)
+}
+
+// readBack compares every field that was to be put back with what the server has now.
+func (u *undoer) readBack(ctx context.Context, e journal.Entry, before, after *unstructured.Unstructured) error {
+	have, _, err := u.get(ctx, e)
+	if err != nil {
+		return err
+	}
+	if have == nil {
+		return u.left(ctx, e, "it was put back and is gone now")
+	}
+	for _, c := range changes(before.Object, after.Object) {
+		if now, is := lookup(have.Object, c.path); is != c.wasSet || !equal(now, c.was) {
+			return u.left(ctx, e, strings.Join(c.path, ".")+" was put back and reads otherwise")
+		}
+	}
+	return u.undone(ctx, e, "as it was before")
+}
+
+// later tells whether a later change of this run left the value at the path: a value of our own, though not of this entry.
+func (u *undoer) later(e journal.Entry, path []string, now any, is bool) bool {
+	for _, l := range u.all {
+		if l.Seq <= e.Seq || l.Object.Resource != e.Object.Resource || l.Object.Namespace != e.Object.Namespace || l.Object.Name != e.Object.Name ||
+			l.Done == nil || len(l.Done.After) == 0 {
+			continue
+		}
+		img, err := decode(l.Done.After)
+		if err != nil {
+			continue
+		}
+		if v, set := lookup(img.Object, path); set == is && equal(v, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// afterImage is the object as the change left it: as the server answered, or, when the answer was lost, as the change's
+// content makes it of the before-image.
+func afterImage(e journal.Entry, before *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	if e.Done != nil && len(e.Done.After) > 0 {
+		after, err := decode(e.Done.After)
+		if err != nil {
+			return nil, fmt.Errorf("the image after the change cannot be read: %w", err)
+		}
+		if after.GetKind() == before.GetKind() {
+			return after, nil
+		}
+	}
+	content := map[string]any{}
+	if err := kjson.Unmarshal(e.Content, &content); err != nil {
+		return nil, fmt.Errorf("what was sent cannot be read: %w", err)
+	}
+	if e.Verb == journal.Patch {
+		text, _ := content["patch"].(string)
+		kind, _ := content["type"].(string)
+		if sub, _ := content["subresource"].(string); kind != string(types.MergePatchType) || sub != "" {
+			return nil, fmt.Errorf("the answer to a patch of type %q was lost: what it changed is not known", kind)
+		}
+		content = map[string]any{}
+		if err := kjson.Unmarshal([]byte(text), &content); err != nil {
+			return nil, fmt.Errorf("the patch that was sent cannot be read: %w", err)
+		}
+	}
+	after := before.DeepCopy()
+	mergeInto(after.Object, content)
+	return after, nil
+}
+
+func decode(b []byte) (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{}
+	// kjson keeps whole numbers whole, as the dynamic client does.
+	if err := kjson.Unmarshal(b, &u.Object); err != nil {
+		return nil, err
+	}
+	if len(u.Object) == 0 {
+		return nil, fmt.Errorf("it is empty")
+	}
+	return u, nil
+}
+
+// put sets a value in a nested map.
+func put(m map[string]any, path []string, v any) {
+	for _, p := range path[:len(path)-1] {
+		next, ok := m[p].(map[string]any)
+		if !ok {
+			next = map[string]any{}
+			m[p] = next
+		}
+		m = next
+	}
+	m[path[len(path)-1]] = v
+}
+
+// lookup reads a value from a nested map.
+func lookup(m map[string]any, path []string) (any, bool) {
+	for _, p := range path[:len(path)-1] {
+		next, ok := m[p].(map[string]any)
+		if !ok {
+			return nil, false
+		}
+		m = next
+	}
+	v, ok := m[path[len(path)-1]]
+	return v, ok
+}
+
+// serverFields of metadata change with every write, or never.
+var serverFields = []string{"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink", "name", "namespace"}
+
+func skipped(path []string) bool {
+	switch path[0] {
+	case "status", "apiVersion", "kind":
+		return len(path) == 1
+	case "metadata":
+		return len(path) == 2 && slices.Contains(serverFields, path[1])
+	}
+	return false
+}
