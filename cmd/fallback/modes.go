@@ -74,7 +74,7 @@ func startLocal(ctx context.Context, o *options, q runner.Request) error {
 	}
 	res, err := r.Start(interruptible(ctx, o, r), q)
 	if err != nil {
-		return couldNotFinish(o, res, err)
+		return couldNotFinish(res, err)
 	}
 	return o.finish(st.Dir, res)
 }
@@ -95,7 +95,7 @@ func interruptible(ctx context.Context, o *options, r *runner.Runner) context.Co
 }
 
 // couldNotFinish tells a run that could not begin from one that was cut off.
-func couldNotFinish(o *options, res runner.Result, err error) error {
+func couldNotFinish(res runner.Result, err error) error {
 	var early runner.CouldNotRun
 	if errors.As(err, &early) || res.Run.ID == "" {
 		return exit{exitCouldNotRun, err}

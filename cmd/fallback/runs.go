@@ -56,7 +56,11 @@ func exists(path string) bool {
 }
 
 func runsCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "runs", Short: "list the runs of this machine", Args: cobra.NoArgs, RunE: func(*cobra.Command, []string) error {
+	var aws awsOptions
+	c := &cobra.Command{Use: "runs", Short: "list the runs of this machine, or with --aws of the state machine", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
+		if aws.enabled {
+			return runsAWS(cmd.Context(), o, aws)
+		}
 		st, err := o.store()
 		if err != nil {
 			return err
@@ -80,6 +84,7 @@ func runsCommand(o *options) *cobra.Command {
 		}
 		return errors.Join(w.Flush(), err)
 	}}
+	aws.flags(c)
 	outputFlag(c, o)
 	return c
 }
@@ -92,7 +97,11 @@ func orDash(s string) string {
 }
 
 func showCommand(o *options) *cobra.Command {
-	c := &cobra.Command{Use: "show RUN", Short: "show a run's report", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+	var aws awsOptions
+	c := &cobra.Command{Use: "show RUN", Short: "show a run's report", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		if aws.enabled {
+			return showAWS(cmd.Context(), o, aws, args[0])
+		}
 		st, err := o.store()
 		if err != nil {
 			return err
@@ -120,12 +129,17 @@ func showCommand(o *options) *cobra.Command {
 		_, err = o.out.Write(b)
 		return err
 	}}
+	aws.flags(c)
 	outputFlag(c, o)
 	return c
 }
 
 func abortCommand(o *options) *cobra.Command {
-	return &cobra.Command{Use: "abort RUN", Short: "ask a run to stop; what it changed is undone", Args: cobra.ExactArgs(1), RunE: func(_ *cobra.Command, args []string) error {
+	var aws awsOptions
+	c := &cobra.Command{Use: "abort RUN", Short: "ask a run to stop; what it changed is undone", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+		if aws.enabled {
+			return abortAWS(cmd.Context(), o, aws, args[0])
+		}
 		st, err := o.store()
 		if err != nil {
 			return err
@@ -145,4 +159,6 @@ func abortCommand(o *options) *cobra.Command {
 		fmt.Fprintf(o.out, "run %s was asked to stop; it undoes its changes and reports\n", s.ID)
 		return nil
 	}}
+	aws.flags(c)
+	return c
 }

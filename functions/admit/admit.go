@@ -18,6 +18,7 @@ package admit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -87,10 +88,12 @@ type Change struct {
 	EndedAt time.Time
 }
 
-// LastRun finds the newest run of a plan that changed its workload or may have (recover, neither Skipped nor Refused nor
-// Aborted), other than the run itself. Nil when there is none within the time that the store remembers.
+// LastRun finds the run of the plan that an alarm has to wait for: one that is under way and began before runID, else the
+// one that ended last. Only runs count that changed the workload or may have: recover, and neither Skipped nor Refused nor
+// Aborted. Runs that ended before since may be left out. Nil when there is none. Runs that began after runID are left out
+// while they are under way, or two runs would wait for each other.
 type LastRun interface {
-	LastChange(ctx context.Context, planName, exceptRunID string) (*Change, error)
+	LastChange(ctx context.Context, planName, runID string, since time.Time) (*Change, error)
 }
 
 // Handler is the step. Alarms and LastRuns are only asked for runs that an alarm started; a nil one refuses those.
@@ -112,31 +115,30 @@ func (h *Handler) HandleRaw(ctx context.Context, payload json.RawMessage) (run.A
 	if err := json.Unmarshal(payload, &req); err != nil {
 		return run.Admit{}, fault.New(fault.InputInvalid, op, err)
 	}
-	out := run.Request{Op: req.Op, State: req.State}
+	var r run.Run
 	if req.Op == OpAdmit {
-		r, err := events.ParseRun(req.Run)
-		if err != nil {
+		var err error
+		if r, err = events.ParseRun(req.Run); err != nil {
 			return run.Admit{}, fault.New(fault.InputInvalid, "check the run's input", err)
 		}
 		if r.DryRun {
 			return run.Admit{}, fault.Newf(fault.InputInvalid, "check the run's input", "dryRun is true: expected false, a dry run is only made in process")
 		}
-		out.Run = r
-	} else if err := json.Unmarshal(req.Run, &out.Run); err != nil {
+	} else if err := json.Unmarshal(req.Run, &r); err != nil {
 		return run.Admit{}, fault.New(fault.InputInvalid, op, err)
 	}
-	return h.Handle(ctx, out)
+	return h.Handle(ctx, req.Op, req.State, r)
 }
 
-// Handle does the request's operation.
-func (h *Handler) Handle(ctx context.Context, req run.Request) (run.Admit, error) {
-	switch req.Op {
+// Handle does the operation.
+func (h *Handler) Handle(ctx context.Context, op, _ string, r run.Run) (run.Admit, error) {
+	switch op {
 	case OpAdmit:
-		return h.admit(ctx, req.Run)
+		return h.admit(ctx, r)
 	case OpConfirm:
-		return h.confirm(ctx, req.Run)
+		return h.confirm(ctx, r)
 	}
-	return run.Admit{}, fault.Newf(fault.InputInvalid, "admit", "op is %q: expected %s or %s", req.Op, OpAdmit, OpConfirm)
+	return run.Admit{}, fault.Newf(fault.InputInvalid, "admit", "op is %q: expected %s or %s", op, OpAdmit, OpConfirm)
 }
 
 func (h *Handler) admit(ctx context.Context, r run.Run) (run.Admit, error) {
@@ -173,94 +175,6 @@ func (h *Handler) admit(ctx context.Context, r run.Run) (run.Admit, error) {
 		s.Message = fmt.Sprintf("the alarm must last for %s: it is read again at %s", hold, until.Format(time.RFC3339))
 	}
 	return s, nil
-}
-
-func (h *Handler) confirm(ctx context.Context, r run.Run) (run.Admit, error) {
-	bad := events.Check(r)
-	if r.Admit == nil || r.Admit.Phase != run.Hold {
-		bad = append(bad, events.Mistake{Field: "admit.phase", Want: "Hold: only a run that was held is confirmed"})
-	}
-	if r.Trigger.Kind != run.Alarm {
-		bad = append(bad, events.Mistake{Field: "trigger.kind", Got: fmt.Sprintf("%q", r.Trigger.Kind), Want: "alarm: only an alarm is read again"})
-	}
-	if len(bad) > 0 {
-		return run.Admit{}, fault.New(fault.InputInvalid, "check the held run", bad)
-	}
-	ref := r.Plan
-	if ref.Digest == "" {
-		ref.Digest = r.Admit.PlanDigest // what was admitted, not what the plan became during the hold-down
-	}
-	p, _, err := h.load(ctx, ref)
-	if err != nil {
-		return run.Admit{}, err
-	}
-	s := *r.Admit
-	s.Phase, s.Reason, s.Message = run.Admitted, "", ""
-	skip, err := h.alarm(ctx, r)
-	if skip == nil && err == nil {
-		skip, err = h.cooling(ctx, r, p)
-	}
-	if err != nil {
-		return run.Admit{}, err
-	}
-	if skip != nil {
-		return skipped(s, skip), nil
-	}
-	s.Message = "the alarm lasted: it is still ALARM after the hold-down"
-	return s, nil
-}
-
-// reason says why a run is skipped.
-type reason struct{ code, message string }
-
-func skipped(s run.Admit, why *reason) run.Admit {
-	s.Phase, s.Reason, s.Message, s.HoldUntil = run.NotAdmitted, why.code, why.message, nil
-	return s
-}
-
-// alarm reads the alarm again.
-func (h *Handler) alarm(ctx context.Context, r run.Run) (*reason, error) {
-	op := "read alarm " + r.Trigger.AlarmARN
-	if h.Alarms == nil {
-		return nil, fault.Newf(fault.InputInvalid, op, "this process reads no alarms: expected a run that was started by hand")
-	}
-	state, err := h.Alarms.State(ctx, r.Trigger.AlarmARN)
-	if err != nil {
-		return nil, keep(fault.Unavailable, op, err)
-	}
-	switch state {
-	case StateAlarm:
-		return nil, nil
-	case StateOK:
-		return &reason{AlarmCleared, "the alarm is OK again after the hold-down"}, nil
-	case StateInsufficientData:
-		return &reason{AlarmInsufficientData, "the alarm has too little data after the hold-down; it is not ALARM any more"}, nil
-	}
-	return nil, fault.Newf(fault.Internal, op, "its state is %q: expected OK, ALARM or INSUFFICIENT_DATA", state)
-}
-
-// cooling looks at the plan's last run that changed the workload.
-func (h *Handler) cooling(ctx context.Context, r run.Run, p *plan.Plan) (*reason, error) {
-	op := "find the last run of plan " + r.Plan.Name
-	if h.LastRuns == nil {
-		return nil, fault.Newf(fault.InputInvalid, op, "this process knows no earlier runs: expected a run that was started by hand")
-	}
-	last, err := h.LastRuns.LastChange(ctx, r.Plan.Name, r.ID)
-	if err != nil {
-		return nil, keep(fault.Unavailable, op, err)
-	}
-	if last == nil {
-		return nil, nil
-	}
-	if last.EndedAt.IsZero() {
-		return &reason{RunInProgress, fmt.Sprintf("run %s of this plan is under way", last.RunID)}, nil
-	}
-	cool := p.Spec.Triggers.CoolDown.D()
-	if end := last.EndedAt.Add(cool); h.Now().Before(end) {
-		return &reason{CoolingDown, fmt.Sprintf("run %s of this plan ended at %s: by alarm the next one starts %s later at the earliest, at %s",
-			last.RunID, last.EndedAt.UTC().Format(time.RFC3339), cool, end.UTC().Format(time.RFC3339))}, nil
-	}
-	return nil, nil
 }
 
 // load reads the plan, and refuses one with mistakes, under another name, or with other bytes than the reference pins.
@@ -302,10 +216,14 @@ func target(r run.Run, p *plan.Plan) string {
 	return p.Spec.Workload.Namespace
 }
 
-// keep returns err when it is a fault already, and a fault of the code otherwise.
+// keep returns err when it is a fault already, Unavailable when the time ran out, and a fault of the code otherwise.
 func keep(c fault.Code, op string, err error) error {
-	if f := fault.From(err); f.Code != fault.Internal {
+	var f *fault.Fault
+	switch {
+	case errors.As(err, &f):
 		return f
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		c = fault.Unavailable
 	}
 	return fault.New(c, op, err)
 }

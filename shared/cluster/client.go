@@ -27,7 +27,9 @@ type Client struct {
 	// Mapper maps kinds to resources by the server's own discovery, read once and again when a kind is not found.
 	Mapper    meta.ResettableRESTMapper
 	Discovery discovery.CachedDiscoveryInterface
-	http      *http.Client
+	// Busy is the time that was spent waiting for this cluster.
+	Busy *Busy
+	http *http.Client
 }
 
 // Requests a second, and how many at once, that one run may send. Generous for one workload, small for an API server.
@@ -61,7 +63,10 @@ func New(cfg *rest.Config) (*Client, error) {
 	}
 	// The API server's deprecation warnings are for whoever writes the manifests, not for the middle of a live view.
 	cfg.WarningHandler = rest.NoWarnings{}
-	h, err := rest.HTTPClientFor(cfg)
+	busy := &Busy{}
+	counted := rest.CopyConfig(cfg)
+	counted.Wrap(func(next http.RoundTripper) http.RoundTripper { return busyTransport{busy, next} })
+	h, err := rest.HTTPClientFor(counted)
 	if err != nil {
 		return nil, fmt.Errorf("cluster client: %w", err)
 	}
@@ -74,7 +79,7 @@ func New(cfg *rest.Config) (*Client, error) {
 		return nil, fmt.Errorf("cluster client: %w", err)
 	}
 	cached := memory.NewMemCacheClient(disco)
-	return &Client{Config: cfg, Dynamic: dyn, Discovery: cached, Mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), http: h}, nil
+	return &Client{Config: cfg, Dynamic: dyn, Discovery: cached, Mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), Busy: busy, http: h}, nil
 }
 
 // get reads a path of the API server that is not an object; the body comes back with any status code.

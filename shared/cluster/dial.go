@@ -20,7 +20,8 @@ import (
 
 // DialPod connects to a port of a pod through the Kubernetes API's port-forward, so that no route to the pod is needed and a
 // quarantine stays closed. The pod is checked by UID before the connection is made: a pod of the same name that came later
-// is refused. Deadlines do nothing on these streams (client-go), so the connection is closed when ctx ends.
+// is refused. As with net.Dialer, ctx bounds the dialling only. The streams know no deadlines (client-go), so one that passes
+// closes the connection.
 // Websocket needs get and create on pods/portforward, SPDY (the fallback, for older servers and proxies) only create.
 func (c *Client) DialPod(ctx context.Context, namespace, pod string, uid types.UID, port int) (net.Conn, error) {
 	p, err := Get[corev1.Pod](ctx, c, Pods, namespace, pod)
@@ -45,7 +46,13 @@ func (c *Client) DialPod(ctx context.Context, namespace, pod string, uid types.U
 	}
 	d := portforward.NewFallbackDialer(ws, spdy.NewDialer(upgrader, &http.Client{Transport: rt}, http.MethodPost, u),
 		func(err error) bool { return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err) })
-	return dialStream(ctx, d, port)
+	leave := c.Busy.Enter()
+	conn, err := dialStream(ctx, d, port)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return busyConn{conn, leave}, nil
 }
 
 // dialStream opens the error and the data stream of one forwarded connection.
@@ -65,9 +72,7 @@ func dialStream(ctx context.Context, d httpstream.Dialer, port int) (net.Conn, e
 		if r.err != nil {
 			return nil, r.err
 		}
-		pc := r.conn.(*podConn)
-		pc.stop = context.AfterFunc(ctx, func() { _ = pc.Close() })
-		return pc, nil
+		return r.conn, nil
 	case <-ctx.Done():
 		go func() {
 			if r := <-ch; r.conn != nil {
@@ -106,8 +111,9 @@ func openStreams(d httpstream.Dialer, port int) (net.Conn, error) {
 type podConn struct {
 	httpstream.Stream
 	conn httpstream.Connection
-	stop func() bool
 	mu   sync.Mutex
+	// expire closes the connection at its deadline; nil when it has none.
+	expire *time.Timer
 	// remote is what the kubelet said on the error stream.
 	remote error
 }
@@ -135,14 +141,25 @@ func (c *podConn) Read(b []byte) (int, error) {
 }
 
 func (c *podConn) Close() error {
-	if c.stop != nil {
-		c.stop()
-	}
+	_ = c.SetDeadline(time.Time{})
 	return errors.Join(c.Stream.Close(), c.conn.Close())
 }
 
-func (c *podConn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (c *podConn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-func (c *podConn) SetDeadline(time.Time) error      { return nil }
-func (c *podConn) SetReadDeadline(time.Time) error  { return nil }
-func (c *podConn) SetWriteDeadline(time.Time) error { return nil }
+func (c *podConn) LocalAddr() net.Addr                { return &net.TCPAddr{} }
+func (c *podConn) RemoteAddr() net.Addr               { return &net.TCPAddr{} }
+func (c *podConn) SetReadDeadline(t time.Time) error  { return c.SetDeadline(t) }
+func (c *podConn) SetWriteDeadline(t time.Time) error { return c.SetDeadline(t) }
+
+// SetDeadline closes the connection at t, at once when t has passed; the zero time takes the deadline away.
+func (c *podConn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.expire != nil {
+		c.expire.Stop()
+		c.expire = nil
+	}
+	if !t.IsZero() {
+		c.expire = time.AfterFunc(time.Until(t), func() { _ = errors.Join(c.Stream.Close(), c.conn.Close()) })
+	}
+	return nil
+}

@@ -30,6 +30,7 @@ type Source struct {
 // is asked again, because an API server that restarts is part of what is waited for. again is how long at most passes
 // between two evaluations without an event (for conditions that time alone changes); 0 means that only events count.
 func (c *Client) WaitFor(ctx context.Context, again time.Duration, sources []Source, done func(context.Context) (bool, error)) (bool, error) {
+	defer c.Busy.Enter()()
 	for backoff := 50 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
 		started := time.Now()
 		ok, err := c.waitOnce(ctx, again, sources, done)

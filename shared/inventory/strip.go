@@ -1,7 +1,8 @@
 package inventory
 
 import (
-	"slices"
+	"cmp"
+	"encoding/json"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,9 +41,6 @@ const (
 // Strip removes from an object what the server set, in place, so that it can be created anew in any cluster.
 func Strip(o *unstructured.Unstructured) {
 	fields := o.GetManagedFields()
-	userNodePorts := slices.ContainsFunc(fields, func(f metav1.ManagedFieldsEntry) bool {
-		return f.FieldsV1 != nil && strings.Contains(string(f.FieldsV1.Raw), `"f:nodePort"`)
-	})
 	for _, f := range serverMetadata {
 		unstructured.RemoveNestedField(o.Object, "metadata", f)
 	}
@@ -66,7 +64,7 @@ func Strip(o *unstructured.Unstructured) {
 		removeEmpty(o.Object, "metadata", "labels")
 		removeEmpty(o.Object, "spec")
 	case "Service":
-		stripService(o, userNodePorts)
+		stripService(o, fields)
 	case "PersistentVolumeClaim":
 		for _, f := range []string{"volumeName", "dataSource", "dataSourceRef"} {
 			unstructured.RemoveNestedField(o.Object, "spec", f)
@@ -82,7 +80,7 @@ func Strip(o *unstructured.Unstructured) {
 
 // stripService removes the addresses the server chose. "None" (a headless Service) and node ports that somebody asked for
 // are the user's.
-func stripService(o *unstructured.Unstructured, userNodePorts bool) {
+func stripService(o *unstructured.Unstructured, fields []metav1.ManagedFieldsEntry) {
 	if ip, _, _ := unstructured.NestedString(o.Object, "spec", "clusterIP"); ip != "None" {
 		unstructured.RemoveNestedField(o.Object, "spec", "clusterIP")
 		unstructured.RemoveNestedField(o.Object, "spec", "clusterIPs")
@@ -93,16 +91,45 @@ func stripService(o *unstructured.Unstructured, userNodePorts bool) {
 	for _, f := range []string{"ipFamilies", "healthCheckNodePort"} {
 		unstructured.RemoveNestedField(o.Object, "spec", f)
 	}
-	if userNodePorts {
-		return
+	if len(fields) == 0 {
+		return // it does not come from a server: its node ports are whoever's wrote it
 	}
 	spec, _ := o.Object["spec"].(map[string]any)
 	ports, _ := spec["ports"].([]any)
 	for _, p := range ports {
-		if m, ok := p.(map[string]any); ok {
+		if m, ok := p.(map[string]any); ok && !asked(m, fields) {
 			delete(m, "nodePort")
 		}
 	}
+}
+
+// asked tells whether somebody set the port's nodePort: the API server's own choice is in no one's managed fields
+// (https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management).
+func asked(port map[string]any, fields []metav1.ManagedFieldsEntry) bool {
+	for _, f := range fields {
+		var owned struct {
+			Spec struct {
+				Ports map[string]map[string]any `json:"f:ports"`
+			} `json:"f:spec"`
+		}
+		if f.FieldsV1 == nil || json.Unmarshal(f.FieldsV1.Raw, &owned) != nil {
+			continue
+		}
+		for k, set := range owned.Spec.Ports {
+			var key struct {
+				Port     int64  `json:"port"`
+				Protocol string `json:"protocol"`
+			}
+			if _, has := set["f:nodePort"]; !has || json.Unmarshal([]byte(strings.TrimPrefix(k, "k:")), &key) != nil {
+				continue
+			}
+			protocol, _ := port["protocol"].(string)
+			if key.Port == port["port"] && key.Protocol == cmp.Or(protocol, "TCP") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // stripJob removes the selector and labels that the server generates from the Job's UID unless manualSelector is set
@@ -117,6 +144,7 @@ func stripJob(o *unstructured.Unstructured) {
 		unstructured.RemoveNestedField(o.Object, "metadata", "labels", l)
 	}
 	removeEmpty(o.Object, "metadata", "labels")
+	removeEmpty(o.Object, "spec", "template", "metadata", "labels")
 }
 
 // stripTemplates removes the empty creationTimestamp and status that the server writes into embedded objects.

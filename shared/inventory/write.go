@@ -79,21 +79,22 @@ func replaceable(dir string) error {
 }
 
 // replace renames tmp to dir. An earlier bundle is moved aside first and comes back when the rename fails; a crash between
-// the two renames leaves it beside dir under its ".old" name.
+// the two renames leaves it beside dir under its ".old" name, until a new bundle is in place.
 func replace(tmp, dir string) error {
 	if err := syncDir(tmp); err != nil {
 		return err
 	}
 	old := filepath.Join(filepath.Dir(dir), "."+filepath.Base(dir)+".old")
-	if err := os.RemoveAll(old); err != nil {
-		return err
-	}
-	if err := os.Rename(dir, old); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	_, err := os.Lstat(dir)
+	moved := err == nil
+	if moved {
+		if err := errors.Join(os.RemoveAll(old), os.Rename(dir, old)); err != nil {
+			return err
+		}
 	}
 	if err := os.Rename(tmp, dir); err != nil {
-		if back := os.Rename(old, dir); back != nil && !errors.Is(back, os.ErrNotExist) {
-			return errors.Join(err, back)
+		if moved {
+			err = errors.Join(err, os.Rename(old, dir))
 		}
 		return err
 	}

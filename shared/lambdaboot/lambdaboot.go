@@ -33,14 +33,14 @@ const (
 // fault's code; a panic, a section that cannot be encoded or one above run.SectionLimit becomes Internal; a handler that
 // does not return in time becomes Unavailable, and the process then ends, so that no half-done call lives on beside the
 // next one.
-func Start[S any](handler func(context.Context, run.Request) (S, error)) {
+func Start[S any](handler func(ctx context.Context, op, state string, r run.Run) (S, error)) {
 	StartRaw(func(ctx context.Context, payload json.RawMessage) (S, error) {
 		var req run.Request
 		if err := json.Unmarshal(payload, &req); err != nil {
 			var none S
 			return none, fault.New(fault.InputInvalid, "read the request {op, state, run}", err)
 		}
-		return handler(ctx, req)
+		return handler(ctx, req.Op, req.State, req.Run)
 	})
 }
 

@@ -39,11 +39,11 @@ type section struct {
 	Fn    any       `json:"fn,omitempty"`
 }
 
-// scripted does what the request's op says.
-func scripted(ctx context.Context, req run.Request) (section, error) {
-	switch req.Op {
+// scripted does what op says.
+func scripted(ctx context.Context, op, state string, r run.Run) (section, error) {
+	switch op {
 	case "ok":
-		return section{Phase: run.Assessed, State: req.State + "/" + req.Run.ID}, nil
+		return section{Phase: run.Assessed, State: state + "/" + r.ID}, nil
 	case "fault":
 		return section{}, fault.Newf(fault.SchedulingImpossible, "schedule pod shop-0", "no node matches")
 	case "wrapped":

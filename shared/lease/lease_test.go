@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -77,33 +78,33 @@ func TestScenarios(t *testing.T) {
 		{"a recover preempts a drill after the mark has stood for the quiesce time", []act{
 			{claim(drill, D, 0), false, Held, drill, drill},
 			{claim(rec, R, time.Second), false, Waiting, drill, ""},
-			{claim(rec, R, 2 * time.Second), false, Waiting, drill, ""},
-			{claim(rec, R, time.Second + quiesce - time.Nanosecond), false, Waiting, drill, ""},
-			{claim(rec, R, time.Second + quiesce), false, Held, rec, rec},
-			{claim(drill, D, 2 * time.Minute), true, "", rec, rec},
+			{claim(rec, R, 2*time.Second), false, Waiting, drill, ""},
+			{claim(rec, R, time.Second+quiesce-time.Nanosecond), false, Waiting, drill, ""},
+			{claim(rec, R, time.Second+quiesce), false, Held, rec, rec},
+			{claim(drill, D, 2*time.Minute), true, "", rec, rec},
 		}},
 		{"a marked drill cannot take its lease again", []act{
 			{claim(drill, D, 0), false, Held, drill, drill},
 			{claim(rec, R, time.Second), false, Waiting, drill, ""},
-			{claim(drill, D, 2 * time.Second), false, Busy, drill, ""},
+			{claim(drill, D, 2*time.Second), false, Busy, drill, ""},
 		}},
 		{"a marked drill that releases frees it at once", []act{
 			{claim(drill, D, 0), false, Held, drill, drill},
 			{claim(rec, R, time.Second), false, Waiting, drill, ""},
-			{claim(drill, D, 2 * time.Second), true, "", "", ""},
-			{claim(rec, R, 3 * time.Second), false, Held, rec, rec},
+			{claim(drill, D, 2*time.Second), true, "", "", ""},
+			{claim(rec, R, 3*time.Second), false, Held, rec, rec},
 		}},
 		{"one recover preempts at a time", []act{
 			{claim(drill, D, 0), false, Held, drill, drill},
 			{claim(rec, R, time.Second), false, Waiting, drill, ""},
-			{claim(rec2, R, 2 * time.Second), false, Busy, drill, ""},
-			{claim(rec2, R, time.Second + abandoned), false, Waiting, drill, ""},
-			{claim(rec2, R, time.Second + abandoned + quiesce), false, Held, rec2, rec2},
+			{claim(rec2, R, 2*time.Second), false, Busy, drill, ""},
+			{claim(rec2, R, time.Second+abandoned), false, Waiting, drill, ""},
+			{claim(rec2, R, time.Second+abandoned+quiesce), false, Held, rec2, rec2},
 		}},
 		{"a preemptor that gives up leaves the drill its lease", []act{
 			{claim(drill, D, 0), false, Held, drill, drill},
 			{claim(rec, R, time.Second), false, Waiting, drill, ""},
-			{claim(rec, R, 2 * time.Second), true, "", drill, drill},
+			{claim(rec, R, 2*time.Second), true, "", drill, drill},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -182,8 +183,15 @@ func TestLostSwapReadsAgain(t *testing.T) {
 			return false, nil, nil
 		}
 		lost = true
-		// Another run wins in between.
-		if _, err := TryAcquire(ctx, c, claim("shop-recover-9", run.Recover, 0)); err != nil {
+		// Another run wins in between. (The reactor holds the fake's lock, so it writes to the tracker itself.)
+		won := State{object: &coordinationv1.Lease{TypeMeta: metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: Namespace, Name: name}}}
+		occupy(won.object, claim("shop-recover-9", run.Recover, 0))
+		u, err := toUnstructured(won.object)
+		if err == nil {
+			err = f.Tracker().Update(cluster.Leases, u, Namespace)
+		}
+		if err != nil {
 			t.Error(err)
 		}
 		return true, nil, apierrors.NewConflict(cluster.Leases.GroupResource(), name, errors.New("the object has been modified"))

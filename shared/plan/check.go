@@ -86,7 +86,8 @@ func (c *checker) add(path, value, message, expected string) {
 	c.problems = append(c.problems, p)
 }
 
-// required reports every field that must stand in a plan (its yaml tag has no omitempty) and does not.
+// required reports every field that must stand in a plan (its yaml tag has no omitempty) and does not, and every text and
+// list that stands there empty.
 func (c *checker) required(v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -104,8 +105,12 @@ func (c *checker) required(v reflect.Value, path string) {
 			switch {
 			case must && field.IsZero() && !c.given(at):
 				c.add(at, "", "is missing", wanted(field.Type()))
-			case must && isEmpty(field):
-				c.add(at, "", "is empty", wanted(field.Type()))
+			case isEmpty(field) && (must || c.given(at)):
+				want := wanted(field.Type())
+				if !must {
+					want += ", or the field left out"
+				}
+				c.add(at, "", "is empty", want)
 			case !must && field.IsZero() && field.Kind() == reflect.Struct && !c.given(at):
 			default:
 				c.required(field, at)
@@ -125,7 +130,7 @@ func isEmpty(v reflect.Value) bool {
 func wanted(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Struct:
-		return "a mapping with " + list(names(t))
+		return "a mapping of " + list(names(t))
 	case reflect.Slice:
 		return "a list with at least one entry"
 	case reflect.Int:
@@ -158,6 +163,9 @@ func (c *checker) durations(v reflect.Value, path string) {
 		return
 	}
 	want := fmt.Sprintf("%s to %s", Duration(l.Min), Duration(l.Cap))
+	if l.Min == 0 {
+		want = "at most " + Duration(l.Cap).String()
+	}
 	if l.Default != 0 {
 		want += fmt.Sprintf(" (default %s)", Duration(l.Default))
 	}
@@ -187,11 +195,10 @@ func (c *checker) order() {
 		if r.short < r.long || c.known(r.longPath) {
 			continue
 		}
-		at := r.shortPath
-		if !c.given(at) && c.given(r.longPath) {
-			at = r.longPath
+		if !c.given(r.shortPath) && c.given(r.longPath) {
+			c.add(r.longPath, r.long.String(), "is not longer than "+r.shortPath, "more than "+r.short.String())
+			continue
 		}
-		c.add(at, "", fmt.Sprintf("%s (%s) is not shorter than %s (%s)", r.shortPath, r.short, r.longPath, r.long),
-			"the first shorter than the second")
+		c.add(r.shortPath, r.short.String(), "is not shorter than "+r.longPath, "less than "+r.long.String())
 	}
 }

@@ -60,7 +60,7 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 	d.visited++
 	if d.visited > nodeLimit {
 		if d.visited == nodeLimit+1 {
-			d.problem(n, path, "the plan is too large", fmt.Sprintf("at most %d values, aliases unfolded", nodeLimit))
+			d.add(n, path, "", "the plan is too large", fmt.Sprintf("at most %d values, aliases unfolded", nodeLimit))
 		}
 		return
 	}
@@ -91,14 +91,14 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 		d.text(at, n, v, path)
 	case reflect.Bool:
 		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
-			d.problem(at, path, "is not a boolean", "true or false")
+			d.problem(at, path, "is not a boolean", "true or false"+unquoted(n))
 			return
 		}
 		v.SetBool(strings.EqualFold(n.Value, "true"))
 	case reflect.Int:
 		i, err := strconv.Atoi(n.Value)
 		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" || err != nil {
-			d.problem(at, path, "is not a whole number", "a whole number such as 5432")
+			d.problem(at, path, "is not a whole number", "a whole number such as 5432"+unquoted(n))
 			return
 		}
 		v.SetInt(int64(i))
@@ -106,13 +106,21 @@ func (d *decoder) decode(n *yaml.Node, v reflect.Value, path string) {
 		f, err := strconv.ParseFloat(n.Value, 64)
 		if n.Kind != yaml.ScalarNode || (n.ShortTag() != "!!int" && n.ShortTag() != "!!float") || err != nil ||
 			math.IsNaN(f) || math.IsInf(f, 0) {
-			d.problem(at, path, "is not a number", "a number such as 1000 or 0.5")
+			d.problem(at, path, "is not a number", "a number such as 1000 or 0.5"+unquoted(n))
 			return
 		}
 		v.SetFloat(f)
 	default:
 		d.problem(at, path, "cannot be read: type "+v.Type().String()+" is not known to the reader", "")
 	}
+}
+
+// unquoted says that a quoted number or boolean is text.
+func unquoted(n *yaml.Node) string {
+	if n.Kind == yaml.ScalarNode && n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle) != 0 {
+		return " without quotes"
+	}
+	return ""
 }
 
 func (d *decoder) text(at, n *yaml.Node, v reflect.Value, path string) {
@@ -211,7 +219,7 @@ func (d *decoder) add(n *yaml.Node, path, value, message, expected string) {
 
 func (d *decoder) structure(at, n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind != yaml.MappingNode || n.ShortTag() != "!!map" {
-		d.problem(at, path, "is not a mapping", "a mapping with "+list(names(v.Type())))
+		d.problem(at, path, "is not a mapping", "a mapping of "+list(names(v.Type())))
 		return
 	}
 	fields := names(v.Type())
@@ -233,19 +241,20 @@ func (d *decoder) structure(at, n *yaml.Node, v reflect.Value, path string) {
 			if near != "" && !given[near] {
 				d.bad[join(path, near)] = true // do not also call it missing
 			}
-			d.add(n.Content[i], join(path, key), "", "is not a field of a plan", meant(near, fields))
+			d.problems = append(d.problems, Problem{Path: join(path, key), Line: n.Content[i].Line, Column: n.Content[i].Column,
+				Message: "is not a field of a plan", Expected: list(fields), Hint: meant(near)})
 			continue
 		}
 		d.decode(n.Content[i+1], v.Field(j), join(path, key))
 	}
 }
 
-// meant is the hint for an unknown field.
-func meant(near string, fields []string) string {
-	if near != "" {
-		return strconv.Quote(near) + " (did you mean that?)"
+// meant is the hint for a word that is not known.
+func meant(near string) string {
+	if near == "" {
+		return ""
 	}
-	return list(fields)
+	return "did you mean " + near + "?"
 }
 
 // names lists a struct's YAML names in the order of its fields.

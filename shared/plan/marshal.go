@@ -32,6 +32,10 @@ func style(n *yaml.Node) {
 	for _, child := range n.Content {
 		style(child)
 	}
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!merge" {
+		n.Tag, n.Style = "!!str", yaml.DoubleQuotedStyle // the text "<<", which the library writes as a merge key
+		return
+	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
 		return
 	}

@@ -99,8 +99,12 @@ func Load(path string) (*Plan, error) {
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("plan %s: %w", path, err)
+	}
 	p = p.WithDefaults()
-	p.Absolute(filepath.Dir(path))
+	p.Absolute(filepath.Dir(abs))
 	return p, nil
 }
 

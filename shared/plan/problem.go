@@ -21,9 +21,11 @@ type Problem struct {
 	Message string `json:"message"`
 	// Expected says what would be right.
 	Expected string `json:"expected,omitempty"`
+	// Hint is a guess at what was meant.
+	Hint string `json:"hint,omitempty"`
 }
 
-// String is "file:line:column: path: message (got value, expected ...)".
+// String is "file:line:column: path: message: got value, expected ...; hint".
 func (p Problem) String() string {
 	var b strings.Builder
 	if p.File != "" {
@@ -48,6 +50,9 @@ func (p Problem) String() string {
 	}
 	if len(tail) > 0 {
 		b.WriteString(": " + strings.Join(tail, ", "))
+	}
+	if p.Hint != "" {
+		b.WriteString("; " + p.Hint)
 	}
 	return b.String()
 }

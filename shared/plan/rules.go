@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -41,7 +42,7 @@ func (c *checker) port(p int, path string) {
 	}
 }
 
-// one wants exactly one of the fields of a struct to be set.
+// one wants exactly one of the fields of a struct to be set. It comes last for a struct: nothing more is said of its inside.
 func (c *checker) one(path string, set map[string]bool, fields ...string) {
 	var have []string
 	for _, f := range fields {
@@ -63,7 +64,6 @@ func (c *checker) one(path string, set map[string]bool, fields ...string) {
 }
 
 func (c *checker) cluster(cl *Cluster, path string) {
-	c.one(path, map[string]bool{"eks": cl.EKS != nil, "kubeconfig": cl.Kubeconfig != nil}, "eks", "kubeconfig")
 	if cl.EKS != nil {
 		c.matches(cl.EKS.Name, path+".eks.name", eksName, "letters, digits, '-' and '_', at most 100")
 		c.matches(cl.EKS.Region, path+".eks.region", awsRegion, "an AWS Region such as eu-central-1")
@@ -72,6 +72,7 @@ func (c *checker) cluster(cl *Cluster, path string) {
 		c.line(cl.Kubeconfig.Path, path+".kubeconfig.path")
 		c.line(cl.Kubeconfig.Context, path+".kubeconfig.context")
 	}
+	c.one(path, map[string]bool{"eks": cl.EKS != nil, "kubeconfig": cl.Kubeconfig != nil}, "eks", "kubeconfig")
 }
 
 var (
@@ -130,14 +131,8 @@ func (c *checker) relax(r *Relax, path string) {
 }
 
 func (c *checker) quantity(s, path, want string) {
-	if s == "" {
-		if c.given(path) {
-			c.add(path, "", "is empty", want)
-		}
-		return
-	}
 	q, err := resource.ParseQuantity(s)
-	if err != nil || q.Sign() <= 0 {
+	if s != "" && (err != nil || q.Sign() <= 0) {
 		c.add(path, s, "is not a quantity above zero", want)
 	}
 }
@@ -160,22 +155,13 @@ func (c *checker) rollback(r *Rollback, path string) {
 }
 
 func (c *checker) enum(s, path string, allowed ...string) {
-	if s == "" {
-		if c.given(path) {
-			c.add(path, "", "is empty", list(allowed))
-		}
+	if s == "" || slices.Contains(allowed, s) {
 		return
 	}
-	for _, a := range allowed {
-		if s == a {
-			return
-		}
+	if !c.known(path) {
+		c.add(path, s, "is not known", list(allowed))
+		c.problems[len(c.problems)-1].Hint = meant(nearest(s, allowed))
 	}
-	want := list(allowed)
-	if near := nearest(s, allowed); near != "" {
-		want += fmt.Sprintf(" (did you mean %s?)", near)
-	}
-	c.add(path, s, "is not known", want)
 }
 
 func (c *checker) notify(n *Notify, path string) {

@@ -26,12 +26,6 @@ func (c *checker) quarantine(q *Quarantine, path string) {
 	for i, p := range q.Probes {
 		c.address(p, fmt.Sprintf("%s.probes[%d]", path, i))
 	}
-	if at := path + ".probes"; len(q.Probes) == 0 && c.given(at) {
-		c.add(at, "", "is empty", "at least one host:port, or the field left out for "+DefaultProbe)
-	}
-	if at := path + ".probeImage"; q.ProbeImage == "" && c.given(at) {
-		c.add(at, "", "is empty", "an image, or the field left out for "+DefaultProbeImage)
-	}
 	if strings.ContainsAny(q.ProbeImage, " \t\r\n") || control.MatchString(q.ProbeImage) {
 		c.add(path+".probeImage", q.ProbeImage, "is not an image", "a reference such as "+DefaultProbeImage)
 	}
@@ -57,9 +51,6 @@ func (c *checker) peer(p Peer, path string) {
 			c.add(at, strconv.Itoa(port), "is given twice", "each port once")
 		}
 		seen[port] = true
-	}
-	if at := path + ".ports"; len(p.Ports) == 0 && c.given(at) {
-		c.add(at, "", "is empty", "at least one port, or the field left out for all")
 	}
 }
 
@@ -105,7 +96,7 @@ func (c *checker) mergePatch(s, path string) {
 	_, identity := metadata["name"]
 	switch {
 	case err != nil:
-		c.add(path, s, "is not a JSON object", `a merge patch such as {"spec":{"suspend":true}}; `+err.Error())
+		c.add(path, s, "is not a JSON object", `a merge patch such as {"spec":{"suspend":true}}`)
 	case len(patch) == 0:
 		c.add(path, s, "changes nothing", `a merge patch such as {"spec":{"suspend":true}}`)
 	case patch["kind"] != nil || patch["apiVersion"] != nil || identity:

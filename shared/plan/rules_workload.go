@@ -37,14 +37,13 @@ func (c *checker) database(db *Database, path string) {
 		c.add(path+".name", db.Name, "is too long", "at most 63 bytes, PostgreSQL's longest name")
 	}
 	c.credentials(&db.Credentials, path+".credentials")
-	if db.Pod != "primary" && db.Pod != "each" && !ordinal.MatchString(db.Pod) && (db.Pod != "" || c.given(path+".pod")) {
+	if db.Pod != "" && db.Pod != "primary" && db.Pod != "each" && !ordinal.MatchString(db.Pod) {
 		c.add(path+".pod", db.Pod, "does not name a pod", `primary, each, or an ordinal in quotes such as "0"`)
 	}
 	c.queries(db.Queries, path+".queries")
 }
 
 func (c *checker) credentials(cr *Credentials, path string) {
-	c.one(path, map[string]bool{"secret": cr.Secret != nil, "environment": cr.Environment != nil}, "secret", "environment")
 	if s := cr.Secret; s != nil {
 		c.subdomain(s.Name, path+".secret.name")
 		c.secretKey(s.UsernameKey, path+".secret.usernameKey")
@@ -54,6 +53,7 @@ func (c *checker) credentials(cr *Credentials, path string) {
 		c.matches(e.Username, path+".environment.username", variable, "a variable's name such as SHOP_DB_USER")
 		c.matches(e.Password, path+".environment.password", variable, "a variable's name such as SHOP_DB_PASSWORD")
 	}
+	c.one(path, map[string]bool{"secret": cr.Secret != nil, "environment": cr.Environment != nil}, "secret", "environment")
 }
 
 func (c *checker) secretKey(s, path string) {
@@ -93,11 +93,11 @@ func (c *checker) queries(qs []Query, path string) {
 }
 
 func (c *checker) expect(e *Expect, path string) {
-	c.one(path, map[string]bool{"equals": e.Equals != nil, "atLeast": e.AtLeast != nil, "atMost": e.AtMost != nil,
-		"matches": e.Matches != nil}, "equals", "atLeast", "atMost", "matches")
 	if e.Matches != nil {
 		if _, err := regexp.Compile(*e.Matches); err != nil {
 			c.add(path+".matches", *e.Matches, "is not a regular expression", "RE2 syntax; "+err.Error())
 		}
 	}
+	c.one(path, map[string]bool{"equals": e.Equals != nil, "atLeast": e.AtLeast != nil, "atMost": e.AtMost != nil,
+		"matches": e.Matches != nil}, "equals", "atLeast", "atMost", "matches")
 }

@@ -10,7 +10,7 @@ import (
 
 func (c *checker) schedule(s *Schedule, path string) {
 	for _, f := range []struct{ value, path string }{{s.Drill, path + ".drill"}, {s.Evaluate, path + ".evaluate"}} {
-		if f.value == "" && !c.given(f.path) {
+		if f.value == "" {
 			continue
 		}
 		if err := CheckExpression(f.value); err != nil {
@@ -87,7 +87,7 @@ func checkCron(s string) error {
 	for i, f := range cronFields {
 		for item := range strings.SplitSeq(parts[i], ",") {
 			if !f.allows(item, parts[i]) {
-				return fmt.Errorf("a %s of %d to %d in place of %q", f.name, f.min, f.max, shorten(parts[i]))
+				return fmt.Errorf("%s of %d to %d in place of %q", f.name, f.min, f.max, shorten(parts[i]))
 			}
 		}
 	}

@@ -71,6 +71,8 @@ type Run struct {
 	StartedAt time.Time `json:"startedAt"`
 	// DryRun makes every step say what it would change and change nothing. Only in process.
 	DryRun bool `json:"dryRun,omitempty"`
+	// FinishedBy is "janitor" when the run's own execution died and another process took it up.
+	FinishedBy string `json:"finishedBy,omitempty"`
 
 	Admit         *Admit         `json:"admit,omitempty"`
 	Lease         *Lease         `json:"lease,omitempty"`
@@ -144,4 +146,17 @@ func (o Outcome) ExitCode() int {
 // OutcomeSection is written by the graph.
 type OutcomeSection struct {
 	Name Outcome `json:"name"`
+}
+
+// Ended is the run's outcome: what the graph set, or the terminal state's name for one that ended before it was set. It is
+// empty for a run that could not run (Refused, ReportFailed without an outcome, an error that nothing caught).
+func (r Run) Ended(terminal string) Outcome {
+	switch {
+	case r.Outcome != nil:
+		return r.Outcome.Name
+	case terminal == string(Skipped):
+		return Skipped
+	default:
+		return ""
+	}
 }

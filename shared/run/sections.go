@@ -213,6 +213,9 @@ type Gate struct {
 	Server  string  `json:"server,omitempty"`
 	Checks  []Check `json:"checks,omitempty"`
 	ReadyMS int64   `json:"readyMs,omitempty"`
+	// Stable names the pods that are being watched for stability (a digest of UIDs, restarts and readiness), StableSince since when.
+	Stable      string     `json:"stable,omitempty"`
+	StableSince *time.Time `json:"stableSince,omitempty"`
 	// PassedAt ends the RTO.
 	PassedAt *time.Time `json:"passedAt,omitempty"`
 }

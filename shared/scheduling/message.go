@@ -22,7 +22,7 @@ var (
 )
 
 // Parse splits a scheduler's message: "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {k: v}.
-// preemption: ...". What follows "preemption:" is about other pods and is left out. ok is false when the message
+// preemption: ...". What follows the first sentence is about preemption and is left out. ok is false when the message
 // is no FitError; it is then one reason as a whole.
 func Parse(message string) (total int, reasons []Reason, ok bool) {
 	m := header.FindStringSubmatch(message)
@@ -34,7 +34,7 @@ func Parse(message string) (total int, reasons []Reason, ok bool) {
 		return 0, []Reason{{Text: strings.TrimSpace(message)}}, false
 	}
 	rest := strings.TrimPrefix(message[len(m[0]):], ":")
-	rest, _, _ = strings.Cut(rest, " preemption:")
+	rest = sentence(rest)
 	for _, part := range split(rest) {
 		r := Reason{Text: part}
 		if c := counted.FindStringSubmatch(part); c != nil {
@@ -45,6 +45,24 @@ func Parse(message string) (total int, reasons []Reason, ok bool) {
 		reasons = append(reasons, r)
 	}
 	return total, reasons, true
+}
+
+// sentence cuts behind the first full stop that a space follows, outside braces and brackets.
+func sentence(s string) string {
+	depth := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth = max(0, depth-1)
+		case '.':
+			if depth == 0 && i+1 < len(s) && s[i+1] == ' ' {
+				return s[:i+1]
+			}
+		}
+	}
+	return s
 }
 
 // split cuts at ", " outside braces and brackets (a taint's value and a list of plugins may hold commas) and trims the

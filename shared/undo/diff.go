@@ -9,9 +9,9 @@ import (
 
 // fieldChange is one field that differs between two images. Lists are fields as a whole.
 type fieldChange struct {
-	path          []string
-	was, is       any
-	wasSet, isSet bool
+	path []string
+	// was and is are nil when the field was not set, or is not.
+	was, is any
 }
 
 // changes lists the fields in which two images of one object differ, but for status and what the server sets, sorted by path.
@@ -33,13 +33,11 @@ func diff(at []string, before, after map[string]any) []fieldChange {
 		if skipped(path) {
 			continue
 		}
-		c := fieldChange{path: path}
-		c.was, c.wasSet = before[k]
-		c.is, c.isSet = after[k]
+		c := fieldChange{path: path, was: before[k], is: after[k]}
 		wasMap, w := c.was.(map[string]any)
 		isMap, i := c.is.(map[string]any)
 		// A map on one side only is compared key by key too, so that keys which others add to it stay theirs.
-		if (w || !c.wasSet) && (i || !c.isSet) && (len(wasMap) > 0 || len(isMap) > 0) {
+		if (w || c.was == nil) && (i || c.is == nil) && (len(wasMap) > 0 || len(isMap) > 0) {
 			out = append(out, diff(path, wasMap, isMap)...)
 			continue
 		}

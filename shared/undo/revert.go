@@ -36,10 +36,10 @@ func (u *undoer) revert(ctx context.Context, e journal.Entry) error {
 	back := map[string]any{}
 	var foreign []string
 	for _, c := range changes(before.Object, after.Object) {
-		now, is := lookup(have.Object, c.path)
+		now := lookup(have.Object, c.path)
 		switch {
-		case is == c.wasSet && equal(now, c.was):
-		case (is == c.isSet && equal(now, c.is)) || u.later(e, c.path, now, is):
+		case equal(now, c.was):
+		case equal(now, c.is) || u.later(e, c.path, now):
 			put(back, c.path, c.was) // nil when it was not set: null removes the field (RFC 7386)
 		default:
 			foreign = append(foreign, strings.Join(c.path, "."))
@@ -75,7 +75,7 @@ func (u *undoer) readBack(ctx context.Context, e journal.Entry, before, after *u
 		return u.left(ctx, e, "it was put back and is gone now")
 	}
 	for _, c := range changes(before.Object, after.Object) {
-		if now, is := lookup(have.Object, c.path); is != c.wasSet || !equal(now, c.was) {
+		if !equal(lookup(have.Object, c.path), c.was) {
 			return u.left(ctx, e, strings.Join(c.path, ".")+" was put back and reads otherwise")
 		}
 	}
@@ -83,17 +83,16 @@ func (u *undoer) readBack(ctx context.Context, e journal.Entry, before, after *u
 }
 
 // later tells whether a later change of this run left the value at the path: a value of our own, though not of this entry.
-func (u *undoer) later(e journal.Entry, path []string, now any, is bool) bool {
+func (u *undoer) later(e journal.Entry, path []string, now any) bool {
 	for _, l := range u.all {
-		if l.Seq <= e.Seq || l.Object.Resource != e.Object.Resource || l.Object.Namespace != e.Object.Namespace || l.Object.Name != e.Object.Name ||
-			l.Done == nil || len(l.Done.After) == 0 {
+		if l.Seq <= e.Seq || !sameObject(l.Object, e.Object) || l.Done == nil || len(l.Done.After) == 0 {
 			continue
 		}
 		img, err := decode(l.Done.After)
 		if err != nil {
 			continue
 		}
-		if v, set := lookup(img.Object, path); set == is && equal(v, now) {
+		if equal(lookup(img.Object, path), now) {
 			return true
 		}
 	}
@@ -157,17 +156,16 @@ func put(m map[string]any, path []string, v any) {
 	m[path[len(path)-1]] = v
 }
 
-// lookup reads a value from a nested map.
-func lookup(m map[string]any, path []string) (any, bool) {
+// lookup reads a value from a nested map; nil when it is not set.
+func lookup(m map[string]any, path []string) any {
 	for _, p := range path[:len(path)-1] {
 		next, ok := m[p].(map[string]any)
 		if !ok {
-			return nil, false
+			return nil
 		}
 		m = next
 	}
-	v, ok := m[path[len(path)-1]]
-	return v, ok
+	return m[path[len(path)-1]]
 }
 
 // serverFields of metadata change with every write, or never.

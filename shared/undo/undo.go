@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"fallbackchain.io/fallback/shared/change"
@@ -152,16 +153,32 @@ func (u *undoer) entry(ctx context.Context, e journal.Entry) error {
 // mustWait tells whether what is being deleted has to be gone before e is undone: the same object is made again, or e's
 // namespace is deleted (a namespace whose pods still run takes much longer than pods and then the namespace).
 func (u *undoer) mustWait(e journal.Entry) bool {
-	if isNamespace(e.Object) {
+	if isNamespace(e.Object) || isClass(e.Object) {
 		return true
 	}
 	for _, d := range u.deleting {
-		if d.entry.Object.Resource == e.Object.Resource && d.entry.Object.Namespace == e.Object.Namespace && d.entry.Object.Name == e.Object.Name {
+		if sameObject(d.entry.Object, e.Object) {
 			return true
 		}
 	}
 	return false
 }
+
+// madeByRun tells whether the run made the object with this UID, in this entry or when it put the object back later.
+func (u *undoer) madeByRun(e journal.Entry, uid types.UID) bool {
+	for _, l := range u.all {
+		if l.Seq >= e.Seq && l.Verb != journal.Delete && sameObject(l.Object, e.Object) && l.Done != nil && l.Done.UID == string(uid) {
+			return true
+		}
+	}
+	return false
+}
+
+func sameObject(a, b journal.Object) bool {
+	return a.Resource == b.Resource && a.Namespace == b.Namespace && a.Name == b.Name
+}
+
+func isClass(o journal.Object) bool { return o.Resource == cluster.StorageClasses.Resource }
 
 func isNamespace(o journal.Object) bool { return o.Kind == "Namespace" && o.APIVersion == "v1" }
 
@@ -176,7 +193,7 @@ func (u *undoer) remove(ctx context.Context, e journal.Entry) error {
 		return u.undone(ctx, e, "was never made")
 	case have == nil:
 		return u.undone(ctx, e, "gone")
-	case e.Done != nil && e.Done.UID != "" && string(have.GetUID()) != e.Done.UID:
+	case e.Done != nil && e.Done.UID != "" && !u.madeByRun(e, have.GetUID()):
 		return u.undone(ctx, e, fmt.Sprintf("gone; another one has its name (UID %s)", have.GetUID()))
 	case have.GetLabels()[change.LabelRun] != u.Changer.Run && e.Done == nil:
 		return u.undone(ctx, e, "was never made; one that is not this run's has its name")
@@ -184,10 +201,8 @@ func (u *undoer) remove(ctx context.Context, e journal.Entry) error {
 		return u.left(ctx, e, fmt.Sprintf("label %s is %q, expected %q: it is not this run's any more", change.LabelRun, have.GetLabels()[change.LabelRun], u.Changer.Run))
 	}
 	ref.UID = have.GetUID()
-	if isNamespace(e.Object) {
-		if err := u.noPods(ctx, e.Object.Name); err != nil {
-			return err
-		}
+	if err := u.users(ctx, e.Object); err != nil {
+		return err
 	}
 	if err := u.Changer.Delete(ctx, ref, change.DeleteOptions{Undo: journal.UndoNothing}, fmt.Sprintf("undo of change %d: this run made it", e.Seq)); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/inventory"
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/run"
 )
@@ -48,6 +49,11 @@ func absolute(dir string, p *plan.Plan) {
 	}
 }
 
+// openInventory opens the plan's manifest bundle, whose path loadPlan has made absolute.
+func openInventory(_ context.Context, _ run.PlanRef, p *plan.Plan) (*inventory.Bundle, error) {
+	return inventory.OpenDir(p.Spec.Inventory.Manifests.Path)
+}
+
 // connector keeps one client for each kubeconfig and context.
 type connector struct {
 	mu      sync.Mutex
@@ -75,6 +81,17 @@ func (c *connector) connect(_ context.Context, p *plan.Plan) (*cluster.Client, e
 	}
 	c.clients[key] = made
 	return made, nil
+}
+
+// busy is how long all clients together waited for their clusters so far.
+func (c *connector) busy() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var t time.Duration
+	for _, cl := range c.clients {
+		t += cl.Busy.Total()
+	}
+	return t
 }
 
 // reachable asks the cluster for its version before a run begins, so that a wrong kubeconfig is a message and not a run.

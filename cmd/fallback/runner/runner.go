@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"fallbackchain.io/fallback/cmd/fallback/runstore"
@@ -28,15 +29,17 @@ type Runner struct {
 	OnEvent  func(walk.Event)
 	OnChange func(journal.Intent)
 
-	env *step.Env
+	env      *step.Env
+	conn     *connector
+	aborting atomic.Bool
 }
 
 // New returns a runner over a directory of runs.
 func New(store runstore.Store) *Runner {
-	r := &Runner{Store: store, Now: time.Now}
 	conn := &connector{}
+	r := &Runner{Store: store, Now: time.Now, conn: conn}
 	r.env = &step.Env{
-		LoadPlan: loadPlan, Connect: conn.connect, Journals: &journal.Files{Dir: store.Dir}, Guard: leaseGuard,
+		LoadPlan: loadPlan, Connect: conn.connect, Inventory: openInventory, Journals: &journal.Files{Dir: store.Dir}, Guard: leaseGuard,
 		Now: func() time.Time { return r.Now() },
 		Say: func(i journal.Intent) {
 			if r.OnChange != nil {
@@ -61,6 +64,10 @@ type Result struct {
 	Run  run.Run      `json:"run"`
 	Path []walk.Visit `json:"path"`
 	End  runstore.End `json:"end"`
+	// Took is the run's time, ClusterTook the part of it during which the cluster or its database was being waited for, both in
+	// nanoseconds; the rest is our own (orchestration overhead).
+	Took        time.Duration `json:"took"`
+	ClusterTook time.Duration `json:"clusterTook"`
 	// DryRunEndedBefore is the state that a dry run did not enter.
 	DryRunEndedBefore string `json:"dryRunEndedBefore,omitempty"`
 }
@@ -125,61 +132,84 @@ func (r *Runner) prepare(ctx context.Context, q Request) (run.Run, error) {
 }
 
 // walk runs the graph and keeps every step.
-func (r *Runner) walk(ctx context.Context, rec *runstore.Record, input run.Run) (Result, error) {
+func (r *Runner) walk(ctx context.Context, rec *runstore.Record, input run.Run) (out Result, err error) {
 	raw, err := skeleton(input)
 	if err != nil {
 		return Result{}, err
 	}
-	out := Result{Run: input}
-	handlers := r.handlers(rec.ID)
+	out.Run = input
+	began, busy := time.Now(), r.conn.busy()
+	defer func() { out.Took, out.ClusterTook = time.Since(began), r.conn.busy()-busy }()
+	handlers := r.steps()
 	for name, h := range handlers {
 		if input.DryRun {
 			h = dryRun(name, h)
 		}
-		handlers[name] = abortable(name, rec.AbortRequested, h)
+		handlers[name] = abortable(name, func() bool { return r.aborting.Load() || rec.AbortRequested() }, h)
 	}
-	var eventErr error
-	res, err := walk.Walk(ctx, walk.Options{
+	var stop func(next string) error
+	if input.DryRun {
+		stop = func(next string) error {
+			if !dryRunStops[next] {
+				return nil
+			}
+			out.DryRunEndedBefore = next
+			return errDryRunEnds
+		}
+	}
+	res, err := walk.Walk(ctx, r.options(rec, handlers, stop), raw)
+	if errors.Is(err, errDryRunEnds) {
+		out.Path = res.Path
+		out.End = runstore.End{Terminal: "DryRun", At: r.Now().UTC()}
+		return out, rec.Finish(out.End)
+	}
+	return r.ended(rec, out, res, err)
+}
+
+// options are a walk's: every event and every state between two steps is kept. stop, when set, may end the walk before a state.
+func (r *Runner) options(rec *runstore.Record, handlers map[string]walk.Handler, stop func(next string) error) walk.Options {
+	var lost error
+	return walk.Options{
 		Graph: chain.Fallback(), Handlers: handlers, Now: r.Now,
 		OnEvent: func(e walk.Event) {
-			eventErr = errors.Join(eventErr, rec.Event(e))
+			lost = errors.Join(lost, rec.Event(e))
 			if r.OnEvent != nil {
 				r.OnEvent(e)
 			}
 		},
 		Checkpoint: func(next string, state json.RawMessage) error {
-			if eventErr != nil {
-				return fmt.Errorf("keep the run's events: %w", eventErr)
+			if lost != nil {
+				return fmt.Errorf("keep the run's events: %w", lost)
 			}
-			if input.DryRun && dryRunStops[next] {
-				out.DryRunEndedBefore = next
-				return errDryRunEnds
+			if stop != nil {
+				if err := stop(next); err != nil {
+					return err
+				}
 			}
-			return rec.Checkpoint(runstore.Checkpoint{Next: next, Run: state, At: r.Now().UTC()})
+			if err := rec.Checkpoint(runstore.Checkpoint{Next: next, Run: state, At: r.Now().UTC()}); err != nil {
+				return fmt.Errorf("keep the run's state: %w", err)
+			}
+			return nil
 		},
-	}, raw)
+	}
+}
+
+// ended takes what a walk returned into the result and keeps how the run ended.
+func (r *Runner) ended(rec *runstore.Record, out Result, res walk.Result, err error) (Result, error) {
 	out.Path = res.Path
 	if len(res.Output) > 0 {
-		if uerr := json.Unmarshal(res.Output, &out.Run); uerr != nil {
-			err = errors.Join(err, uerr)
-		}
-	}
-	if errors.Is(err, errDryRunEnds) {
-		out.End = runstore.End{Terminal: "DryRun", At: r.Now().UTC()}
-		return out, rec.Finish(out.End)
+		err = errors.Join(err, json.Unmarshal(res.Output, &out.Run))
 	}
 	if err != nil {
 		return out, err
 	}
 	out.End = runstore.End{Terminal: res.Terminal, Error: res.Error, Cause: res.Cause, At: r.Now().UTC()}
-	switch {
-	case out.Run.Outcome != nil:
-		out.End.Outcome = out.Run.Outcome.Name
-	case res.Terminal == string(run.Skipped):
-		out.End.Outcome = run.Skipped
-	}
+	out.End.Outcome = out.Run.Ended(res.Terminal)
 	return out, rec.Finish(out.End)
 }
+
+// RequestAbort asks the run of this process to stop: what it changed is undone.
+func (r *Runner) RequestAbort() { r.aborting.Store(true) }
 
 // skeleton is the input with the two maps that the graph writes into, present even when empty.
 func skeleton(in run.Run) (json.RawMessage, error) {

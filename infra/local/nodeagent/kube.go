@@ -101,7 +101,7 @@ func (k kube) report(ctx context.Context, p *corev1.Pod, ready bool, restarts in
 func (k kube) markDead(ctx context.Context, p *corev1.Pod) error {
 	if hasFinalizer(p) || p.Annotations[kwok.ReadyAnnotation] == "true" {
 		err := k.patchPod(ctx, p, object{"metadata": object{
-			"annotations":                        object{kwok.ReadyAnnotation: "false"},
+			"annotations":                         object{kwok.ReadyAnnotation: "false"},
 			"$deleteFromPrimitiveList/finalizers": []string{Finalizer}}})
 		if err != nil {
 			return err
@@ -151,8 +151,9 @@ func (k kube) forward(ctx context.Context, p *corev1.Pod, ports map[int32]int) e
 	u := &unstructured.Unstructured{Object: object{
 		"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "PortForward",
 		"metadata": object{"name": p.Name, "namespace": p.Namespace,
-			"labels":          object{"app.kubernetes.io/managed-by": manager},
-			"ownerReferences": []any{object{"apiVersion": "v1", "kind": "Pod", "name": p.Name, "uid": string(p.UID)}}},
+			"labels": object{"app.kubernetes.io/managed-by": manager},
+			// It goes with its pod, and like a pod it belongs to its controller, not into an inventory.
+			"ownerReferences": []any{object{"apiVersion": "v1", "kind": "Pod", "name": p.Name, "uid": string(p.UID), "controller": true}}},
 		"spec": object{"forwards": fs},
 	}}
 	_, err := r.Apply(ctx, p.Name, u, metav1.ApplyOptions{FieldManager: manager, Force: true})

@@ -21,8 +21,11 @@ const (
 	lastPause  = 10 * time.Second
 	// steady is how long a process must have answered for the pause to be short again.
 	steady = 30 * time.Second
-	// writeTimeout bounds what a unit that ends still writes to the cluster.
+	// writeTimeout bounds what a unit that ends still writes to the cluster, lastWord what it writes when the agent ends.
 	writeTimeout = 30 * time.Second
+	lastWord     = 2 * time.Second
+	// seenTimeout bounds the wait until the simulation has shown that a pod is not ready.
+	seenTimeout = 3 * time.Second
 )
 
 // program is what stands for a container.
@@ -173,6 +176,7 @@ func (u *unit) once(ctx context.Context, progs []program) error {
 			return err
 		}
 	}
+	u.seen(attempt)
 	if err := k.insist(attempt, func() error { return k.report(attempt, u.pod, true, u.restarts) }); err != nil {
 		return err
 	}
@@ -181,17 +185,45 @@ func (u *unit) once(ctx context.Context, progs []program) error {
 	return context.Cause(attempt)
 }
 
-// finish leaves the cluster as a kubelet does that has ended the pod's processes. When only the agent ends, the pods stay as
-// they are: their nodes are about to stop too.
+// seen waits until the simulation has shown that a restarted pod was not ready. It would else see only the second of two quick
+// reports, and nobody would know of the restart.
+func (u *unit) seen(ctx context.Context) {
+	if u.restarts == 0 {
+		return
+	}
+	end := time.NewTimer(seenTimeout)
+	defer end.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		p := u.a.view.pod(u.pod.Namespace, u.pod.Name)
+		if p == nil || p.UID != u.pod.UID || !isReady(p) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-end.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// finish leaves the cluster as a kubelet does that has ended the pod's processes. When only the agent ends, it says that the pods
+// are not ready, if the API server still listens, and leaves the rest to the next one.
 func (u *unit) finish(ctx context.Context) {
 	why := context.Cause(ctx)
 	u.log.Info("ended", "why", why)
+	k := u.a.kube
 	if errors.Is(why, errShutdown) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWord)
+		defer cancel()
+		k.try(ctx, u.log, "last report", func() error { return k.report(ctx, u.pod, false, u.restarts) })
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
-	k := u.a.kube
 	_ = k.insist(ctx, func() error { return k.forward(ctx, u.pod, nil) })
 	switch {
 	case errors.Is(why, errDeleted):

@@ -20,7 +20,7 @@ import (
 // view is what the agent sees of the cluster: watched copies that stay as they were while the API server does not answer, as
 // a kubelet's do.
 type view struct {
-	factory dynamicinformer.DynamicSharedInformerFactory
+	factory                               dynamicinformer.DynamicSharedInformerFactory
 	podS, nodeS, claimS, pvS, attachmentS cache.SharedIndexInformer
 }
 
@@ -81,9 +81,9 @@ func byKey[T any](i cache.SharedIndexInformer, key string) *T {
 	return t
 }
 
-func (v *view) pods() []*corev1.Pod            { return all[corev1.Pod](v.podS) }
-func (v *view) nodes() []*corev1.Node          { return all[corev1.Node](v.nodeS) }
-func (v *view) node(name string) *corev1.Node  { return byKey[corev1.Node](v.nodeS, name) }
+func (v *view) pods() []*corev1.Pod             { return all[corev1.Pod](v.podS) }
+func (v *view) nodes() []*corev1.Node           { return all[corev1.Node](v.nodeS) }
+func (v *view) node(name string) *corev1.Node   { return byKey[corev1.Node](v.nodeS, name) }
 func (v *view) pod(ns, name string) *corev1.Pod { return byKey[corev1.Pod](v.podS, ns+"/"+name) }
 
 // volume is one of a pod's volumes.

@@ -25,20 +25,21 @@ const (
 
 // child is one program and the goroutine that watches it.
 type child struct {
-	spec     Spec
-	onEvent  func(Event)
-	save     func() error
-	stopping chan struct{} // closed when the child is asked to stop
-	once     sync.Once
-	done     chan struct{} // closed when it is over
+	spec       Spec
+	firstPause time.Duration
+	onEvent    func(Event)
+	save       func() error
+	stopping   chan struct{} // closed when the child is asked to stop
+	once       sync.Once
+	done       chan struct{} // closed when it is over
 
 	mu       sync.Mutex
 	st       Status
 	identity string // identity of the running process, "" while none runs
 }
 
-func newChild(spec Spec, onEvent func(Event), save func() error) *child {
-	return &child{spec: spec, onEvent: onEvent, save: save, stopping: make(chan struct{}), done: make(chan struct{}),
+func newChild(spec Spec, pause time.Duration, onEvent func(Event), save func() error) *child {
+	return &child{spec: spec, firstPause: pause, onEvent: onEvent, save: save, stopping: make(chan struct{}), done: make(chan struct{}),
 		st: Status{Name: spec.Name, Log: spec.Log}}
 }
 
@@ -55,7 +56,7 @@ func (c *child) watch(first chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	defer close(c.done)
-	pause, failed := firstPause, 0
+	pause, failed := c.firstPause, 0
 	for began := time.Now(); ; began = time.Now() {
 		cmd, err := c.launch()
 		if first != nil {
@@ -78,7 +79,7 @@ func (c *child) watch(first chan<- error) {
 		}
 		reason := c.exitReason(err)
 		if time.Since(began) >= steady {
-			pause, failed = firstPause, 0
+			pause, failed = c.firstPause, 0
 		}
 		if failed++; !c.spec.Restart || failed > maxInARow {
 			c.set(Failed, reason)

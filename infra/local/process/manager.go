@@ -13,6 +13,7 @@ import (
 type Manager struct {
 	file    string
 	onEvent func(Event)
+	pause   time.Duration // before the first restart
 
 	mu       sync.Mutex
 	children []*child // in the order of their first start
@@ -25,7 +26,7 @@ func Open(file string, onEvent func(Event)) *Manager {
 	if onEvent == nil {
 		onEvent = func(Event) {}
 	}
-	return &Manager{file: file, onEvent: onEvent}
+	return &Manager{file: file, onEvent: onEvent, pause: firstPause}
 }
 
 // Start starts a child. One that was stopped or failed under the same name is replaced; one that runs is an error.
@@ -38,7 +39,7 @@ func (m *Manager) Start(spec Spec) error {
 	if m.closed {
 		return fmt.Errorf("start %s: the stack is stopping", spec.Name)
 	}
-	c := newChild(spec, m.onEvent, m.save)
+	c := newChild(spec, m.pause, m.onEvent, m.save)
 	i := slices.IndexFunc(m.children, func(o *child) bool { return o.spec.Name == spec.Name })
 	if i >= 0 && !m.children[i].over() {
 		return fmt.Errorf("start %s: it is running already", spec.Name)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -120,11 +121,16 @@ func apply(ctx context.Context, dyn dynamic.Interface, u *unstructured.Unstructu
 	}
 }
 
-// await watches one object until ok says so; what ok says it lacks is in the error when ctx ends first.
-func await(ctx context.Context, ri dynamic.ResourceInterface, name string, ok func(*unstructured.Unstructured) (done bool, lacks string)) error {
-	lacks := "it does not exist"
+// byName selects one object.
+func byName(name string) metav1.ListOptions {
+	return metav1.ListOptions{FieldSelector: "metadata.name=" + name}
+}
+
+// await watches the selected objects until ok says so of one; what ok says it lacks is in the error when ctx ends first.
+func await(ctx context.Context, ri dynamic.ResourceInterface, which metav1.ListOptions, ok func(*unstructured.Unstructured) (done bool, lacks string)) error {
+	lacks, name := "it does not exist", strings.TrimPrefix(which.FieldSelector+which.LabelSelector, "metadata.name=")
 	for {
-		w, err := ri.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+		w, err := ri.Watch(ctx, which)
 		if err != nil {
 			return fmt.Errorf("wait for %s: %w", name, err)
 		}

@@ -23,7 +23,7 @@ func (s *Stack) installCRDs(ctx context.Context) error {
 		if _, err := apply(ctx, s.dyn, crds[i]); err != nil {
 			return err
 		}
-		return await(ctx, resource(s.dyn, crds[i]), crds[i].GetName(), condition("Established"))
+		return await(ctx, resource(s.dyn, crds[i]), byName(crds[i].GetName()), condition("Established"))
 	})
 }
 
@@ -73,18 +73,31 @@ func (s *Stack) installNode(ctx context.Context, i int) error {
 	return err
 }
 
-// awaitReady waits for the nodes and for the CSI controller.
+// awaitReady waits for the nodes and for the CSI controller: its pod, as the Deployment may still tell of an earlier start, and
+// then the Deployment.
 func (s *Stack) awaitReady(ctx context.Context) error {
-	return parallel(ctx, s.record.Nodes+1, func(ctx context.Context, i int) error {
-		if i == s.record.Nodes && slices.Contains(s.opt.without, NodeAgent) {
-			return nil
-		}
-		if i == s.record.Nodes {
-			d := s.dyn.Resource(gvr("apps", "v1", "deployments")).Namespace(CSIControllerNamespace)
-			return await(ctx, d, CSIController, condition("Available"))
-		}
-		return await(ctx, s.dyn.Resource(gvr("", "v1", "nodes")), kwok.NodeName(i), condition("Ready"))
+	nodes := s.dyn.Resource(gvr("", "v1", "nodes"))
+	err := parallel(ctx, s.record.Nodes, func(ctx context.Context, i int) error {
+		return await(ctx, nodes, byName(kwok.NodeName(i)), condition("Ready"))
 	})
+	if err != nil || slices.Contains(s.opt.without, NodeAgent) {
+		return err
+	}
+	pods := s.dyn.Resource(gvr("", "v1", "pods")).Namespace(CSIControllerNamespace)
+	err = await(ctx, pods, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + CSIController}, func(u *unstructured.Unstructured) (bool, string) {
+		if u.GetDeletionTimestamp() != nil {
+			return false, "it is being deleted"
+		}
+		if u.GetAnnotations()[kwok.ReadyAnnotation] != "true" {
+			return false, "its processes do not answer"
+		}
+		return condition("Ready")(u)
+	})
+	if err != nil {
+		return err
+	}
+	d := s.dyn.Resource(gvr("apps", "v1", "deployments")).Namespace(CSIControllerNamespace)
+	return await(ctx, d, byName(CSIController), condition("Available"))
 }
 
 // parallel calls do for 0..n-1 at once and returns the first error, having ended the others.

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/user"
 	"strconv"
 	"time"
 
 	"fallbackchain.io/fallback/infra/local/kwok"
+	"fallbackchain.io/fallback/infra/local/nodeagent"
 	"fallbackchain.io/fallback/infra/local/pki"
 	"fallbackchain.io/fallback/infra/local/process"
 )
@@ -25,13 +25,9 @@ type component struct {
 // serviceRange holds the cluster IPs; the API server's own is its first address.
 const serviceRange = "10.96.0.0/16"
 
-// components are all programs in the order of their start, which is the reverse order of their end.
-func components(l Layout, r record) ([]component, error) {
+// components are all programs in the order of their start, which is the reverse order of their end. Databases run as db.
+func components(l Layout, r record, db nodeagent.Identity) []component {
 	kc := controlPlane(l, r)
-	uid, gid, err := databaseUser()
-	if err != nil {
-		return nil, err
-	}
 	add := func(name string, grace time.Duration, health string, args ...string) {
 		kc = append(kc, component{health: health, spec: process.Spec{
 			Name: name, Path: l.bin(name), Args: args, Dir: l.Dir, Log: l.Log(name), Grace: grace, Restart: true,
@@ -45,8 +41,8 @@ func components(l Layout, r record) ([]component, error) {
 		"--kube-api-qps=100", "--kube-api-burst=200", "--retry-interval-start=500ms")
 	add(NodeAgent, 15*time.Second, "",
 		"--kubeconfig", l.kubeconfig(NodeAgent), "--csi-socket", l.CSISocket(), "--volumes-dir", volumesDir(l), "--state-dir", l.agent(),
-		"--bin-dir", l.in("bin"), "--run-as-uid", strconv.Itoa(uid), "--run-as-gid", strconv.Itoa(gid))
-	return kc, nil
+		"--bin-dir", l.in("bin"), "--run-as-uid", strconv.Itoa(db.UID), "--run-as-gid", strconv.Itoa(db.GID))
+	return kc
 }
 
 // controlPlane are the programs the others need.
@@ -169,22 +165,3 @@ func writePKI(l Layout, r record) error {
 }
 
 func clusterName(r record) string { return "fallback-" + r.Name }
-
-// databaseUser is whom databases run as: ourselves, or, as PostgreSQL refuses root, the user postgres or nobody.
-func databaseUser() (uid, gid int, err error) {
-	if os.Geteuid() != 0 {
-		return os.Geteuid(), os.Getegid(), nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, err1 := strconv.Atoi(u.Uid)
-		gid, err2 := strconv.Atoi(u.Gid)
-		if err1 == nil && err2 == nil && uid != 0 {
-			return uid, gid, nil
-		}
-	}
-	return 0, 0, fmt.Errorf("databases must not run as root and there is no user postgres or nobody: start the stack as another user")
-}

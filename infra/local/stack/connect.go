@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -79,6 +78,11 @@ func (c *Client) KillComponent(ctx context.Context, name string) error {
 // StartComponent starts a stopped component and waits until it works.
 func (c *Client) StartComponent(ctx context.Context, name string) error {
 	return c.component(ctx, name, "start")
+}
+
+// Repair starts the components that are down and puts the stack's own objects back.
+func (c *Client) Repair(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, pathRepair, nil)
 }
 
 func (c *Client) component(ctx context.Context, name, verb string) error {
@@ -156,8 +160,27 @@ func StatusOf(ctx context.Context, dir string) (Status, error) {
 	return Status{Name: r.Name, Dir: dir, Kubeconfig: l.Kubeconfig(), Server: serverURL(r), AuditLog: l.AuditLog(), Nodes: r.Nodes}, nil
 }
 
-// alive reports whether a process with this ID and identity runs; for tests and messages.
-func alive(pid int) bool {
-	id, err := process.Identity(pid)
-	return err == nil && id != "" && pid != os.Getpid()
+// Down stops the stack in dir, running or crashed, and reports whether anything ran. ErrNoStack: there is none.
+func Down(ctx context.Context, dir string) (ran bool, err error) {
+	c, err := Connect(dir)
+	switch {
+	case err == nil:
+		return true, c.Stop(ctx)
+	case !errors.Is(err, ErrNotRunning):
+		return false, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return false, err
+	}
+	l := Layout{Dir: dir}
+	unlock, err := lockDir(l)
+	if errors.Is(err, ErrRunning) {
+		return false, fmt.Errorf("the stack in %s is just starting or stopping: try again in a moment", dir)
+	}
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	left, err := process.Open(l.records(), nil).TakeOver(ctx)
+	return len(left) > 0, err
 }

@@ -16,6 +16,7 @@ import (
 const (
 	pathStatus    = "/v1/status"
 	pathStop      = "/v1/stop"
+	pathRepair    = "/v1/repair"
 	pathComponent = "/v1/components/{name}/{verb}"
 )
 
@@ -59,15 +60,21 @@ func (s *Stack) serve() error {
 		default:
 			err = fmt.Errorf("verb %q: expected start, stop or kill", verb)
 		}
-		if err != nil {
-			reply(w, http.StatusUnprocessableEntity, answer{Error: err.Error()})
-			return
-		}
-		reply(w, http.StatusOK, answer{})
+		conclude(w, err)
 	})
+	mux.HandleFunc("POST "+pathRepair, func(w http.ResponseWriter, r *http.Request) { conclude(w, s.Repair(r.Context())) })
 	s.control = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = s.control.Serve(l) }()
 	return nil
+}
+
+// conclude answers a command.
+func conclude(w http.ResponseWriter, err error) {
+	if err != nil {
+		reply(w, http.StatusUnprocessableEntity, answer{Error: err.Error()})
+		return
+	}
+	reply(w, http.StatusOK, answer{})
 }
 
 func reply(w http.ResponseWriter, code int, body any) {

@@ -78,7 +78,7 @@ type Status struct {
 	Supervisor int       `json:"supervisor,omitempty"`
 	Since      time.Time `json:"since,omitzero"`
 	// Took is how long the start took, without building.
-	Took       time.Duration    `json:"took,omitempty"`
+	Took       time.Duration    `json:"tookNanoseconds,omitempty"`
 	Nodes      int              `json:"nodes"`
 	Components []process.Status `json:"components,omitempty"`
 }

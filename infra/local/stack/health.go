@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -52,7 +53,7 @@ func (p *probe) once(ctx context.Context, c component) error {
 			return err
 		}
 		if res.StatusCode != http.StatusOK {
-			return fmt.Errorf("GET %s: %s: %s", c.health, res.Status, body)
+			return fmt.Errorf("GET %s: %s%s", c.health, res.Status, failed(string(body)))
 		}
 	case c.socket != "":
 		var d net.Dialer
@@ -63,6 +64,20 @@ func (p *probe) once(ctx context.Context, c component) error {
 		return conn.Close()
 	}
 	return nil
+}
+
+// failed picks the checks that failed from a verbose answer.
+func failed(body string) string {
+	var bad []string
+	for line := range strings.Lines(body) {
+		if check, is := strings.CutPrefix(line, "[-]"); is {
+			bad = append(bad, strings.TrimSpace(check))
+		}
+	}
+	if bad == nil {
+		return ""
+	}
+	return ": " + strings.Join(bad, ", ")
 }
 
 // healthy asks in turns until the component works; nothing tells. A component that ended for good ends the wait.
@@ -79,7 +94,7 @@ func (p *probe) healthy(ctx context.Context, c component, running func(string) e
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not get ready: %w: %w; its log is %s", c.spec.Name, err, context.Cause(ctx), c.spec.Log)
+			return fmt.Errorf("%s: %w: %w (its log is %s)", c.spec.Name, context.Cause(ctx), err, c.spec.Log)
 		case <-tick.C:
 		}
 	}

@@ -110,6 +110,11 @@ func (s *Stack) StartComponent(ctx context.Context, name string) error {
 		return err
 	}
 	if s.manager.Running(name) != nil {
+		if name == Kwok {
+			if err := s.freeLeases(ctx); err != nil {
+				return err
+			}
+		}
 		if err := s.manager.Start(c.spec); err != nil {
 			return err
 		}

@@ -112,19 +112,3 @@ func Purge(dir string) error {
 	}
 	return os.RemoveAll(dir)
 }
-
-// reachable returns an error when another user cannot pass through a directory or one above it.
-func reachable(dir string) error {
-	for at := dir; ; at = filepath.Dir(at) {
-		st, err := os.Stat(at)
-		if err != nil {
-			return err
-		}
-		if st.Mode().Perm()&0o001 == 0 {
-			return fmt.Errorf("directory %s is closed to other users (mode %o): databases do not run as root and could not reach their volumes; choose another with --dir", at, st.Mode().Perm())
-		}
-		if at == filepath.Dir(at) {
-			return nil
-		}
-	}
-}

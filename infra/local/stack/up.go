@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 
+	"fallbackchain.io/fallback/infra/local/nodeagent"
 	"fallbackchain.io/fallback/infra/local/process"
 	"fallbackchain.io/fallback/infra/local/toolchain"
 )
@@ -39,6 +40,9 @@ func Up(ctx context.Context, opt Options) (*Stack, error) {
 	s := &Stack{layout: l, opt: opt, unlock: unlock, over: make(chan struct{})}
 	if err := s.up(ctx); err != nil {
 		s.abandon()
+		if cause := context.Cause(ctx); cause != nil { // what failed failed because of it
+			return nil, fmt.Errorf("interrupted, what was started is stopped: %w", cause)
+		}
 		return nil, err
 	}
 	return s, nil
@@ -99,10 +103,19 @@ func (s *Stack) up(ctx context.Context) error {
 			return s.installCRDs(ctx)
 		}},
 		{"start the nodes", func(ctx context.Context) error {
+			if err := s.freeLeases(ctx); err != nil {
+				return err
+			}
+			if err := s.restartPods(ctx); err != nil {
+				return err
+			}
 			if err := s.start(Kwok, SnapshotController, NodeAgent); err != nil {
 				return err
 			}
-			return s.installObjects(ctx)
+			if err := s.installObjects(ctx); err != nil {
+				return err
+			}
+			return s.powerOn(ctx)
 		}},
 		{"wait until everything is ready", func(ctx context.Context) error {
 			if err := s.healthy(ctx, ControllerManager, Scheduler, Kwok, CSIDriver); err != nil {
@@ -167,16 +180,14 @@ func (s *Stack) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	if os.Geteuid() == 0 {
-		if err := reachable(l.CSIState()); err != nil {
-			return err
-		}
-	}
-	all, err := components(l, s.record)
+	db, err := nodeagent.ResolveIdentity(-1, -1)
 	if err != nil {
 		return err
 	}
-	s.components = all
+	if err := db.CanEnter(l.CSIState()); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	s.components = components(l, s.record, db)
 	s.probe, err = newProbe(l)
 	return err
 }

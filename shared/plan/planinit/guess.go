@@ -48,6 +48,9 @@ func guess(live Live) database {
 		}
 	}
 	db.nameNote = Check + ": the container does not say which database"
+	if k := configKey(c, "POSTGRES_DB", "POSTGRESQL_DATABASE", "POSTGRES_DATABASE"); k != nil {
+		db.nameNote = FillIn + ": the container reads it from ConfigMap " + k.Name + ", key " + k.Key
+	}
 	if v := literal(c, "POSTGRES_DB", "POSTGRESQL_DATABASE", "POSTGRES_DATABASE"); v != "" {
 		db.name, db.nameNote = v, ""
 	}
@@ -79,6 +82,16 @@ func literal(c corev1.Container, names ...string) string {
 		}
 	}
 	return ""
+}
+
+// configKey is the ConfigMap's key that the first of the variables reads.
+func configKey(c corev1.Container, names ...string) *corev1.ConfigMapKeySelector {
+	for _, e := range c.Env {
+		if slices.Contains(names, e.Name) && e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil {
+			return e.ValueFrom.ConfigMapKeyRef
+		}
+	}
+	return nil
 }
 
 // secretOf finds the Secret with the credentials: the one that the container's variables name, else one that has the usual keys.
@@ -143,8 +156,8 @@ func storage(live Live) (classes, provisioners []string) {
 
 type deployment struct{ namespace, name string }
 
-// controller finds the Deployment that runs a csi-provisioner and names the driver; one that only runs a csi-provisioner
-// is a guess.
+// controller finds the Deployment that runs a csi-provisioner, or is called a CSI controller, and names the driver; one
+// that does not name it is a guess.
 func controller(live Live, provisioners []string) (*deployment, string) {
 	var maybe *deployment
 	for _, d := range live.Deployments {
@@ -157,6 +170,7 @@ func controller(live Live, provisioners []string) (*deployment, string) {
 			}
 			named = named || slices.ContainsFunc(provisioners, func(p string) bool { return strings.Contains(text, p) })
 		}
+		provisioner = provisioner || (strings.Contains(d.Name, "csi") && strings.Contains(d.Name, "controller"))
 		if !provisioner {
 			continue
 		}
@@ -168,5 +182,5 @@ func controller(live Live, provisioners []string) (*deployment, string) {
 			maybe = found
 		}
 	}
-	return maybe, Check + ": it runs a csi-provisioner, but does not name the driver"
+	return maybe, Check + ": it looks like a CSI controller, but does not name the driver"
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,7 +64,7 @@ func (w *writer) workload(live Live) {
 	w.value(5, "passwordKey", db.passwordKey, db.keyNote)
 	for _, s := range live.Secrets {
 		if s.Type == "" || s.Type == corev1.SecretTypeOpaque || s.Type == corev1.SecretTypeBasicAuth {
-			w.note(4, "Secret %s has the keys %s", s.Name, strings.Join(s.Keys, ", "))
+			w.note(4, "Secret %s has the keys %s", s.Name, strings.Join(slices.Sorted(slices.Values(s.Keys)), ", "))
 		}
 	}
 	w.value(3, "pod", plan.DefaultPod, `primary: the one pod that is not in recovery; each: every pod on its own; "0": that ordinal`)

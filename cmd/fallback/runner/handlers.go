@@ -1,0 +1,63 @@
+package runner
+
+import (
+	"context"
+
+	"fallbackchain.io/fallback/functions/admit"
+	"fallbackchain.io/fallback/functions/assess"
+	"fallbackchain.io/fallback/functions/controlplane"
+	"fallbackchain.io/fallback/functions/degraded"
+	"fallbackchain.io/fallback/functions/gate"
+	leasestep "fallbackchain.io/fallback/functions/lease"
+	"fallbackchain.io/fallback/functions/quarantine"
+	reportstep "fallbackchain.io/fallback/functions/report"
+	"fallbackchain.io/fallback/functions/restore"
+	"fallbackchain.io/fallback/functions/rollback"
+	"fallbackchain.io/fallback/functions/rollbackpoint"
+	"fallbackchain.io/fallback/functions/teardown"
+	"fallbackchain.io/fallback/functions/volumesync"
+	"fallbackchain.io/fallback/shared/change"
+	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/lease"
+	"fallbackchain.io/fallback/shared/plan"
+	"fallbackchain.io/fallback/shared/report"
+	"fallbackchain.io/fallback/statemachine/walk"
+)
+
+func leaseGuard(c *cluster.Client, p *plan.Plan, runID string) change.Guard {
+	w := p.Spec.Workload
+	return lease.NewGuard(c, lease.Name(w.Namespace, w.StatefulSet), runID)
+}
+
+// steps are the handlers of every function in the graph, the same that the Lambda functions wrap.
+func (r *Runner) steps() map[string]walk.Handler {
+	env := r.env
+	ad := &admit.Handler{Plans: admit.ReadFunc(func(_ context.Context, uri string) ([]byte, error) { return plan.Read(uri) }), Now: r.Now}
+	return map[string]walk.Handler{
+		"admit":         walk.Adapt(ad.Handle),
+		"assess":        walk.Adapt((&assess.Handler{Env: env}).Handle),
+		"lease":         walk.Adapt((&leasestep.Handler{Env: env, HolderDead: r.holderDead}).Handle),
+		"rollbackpoint": walk.Adapt((&rollbackpoint.Handler{Env: env}).Handle),
+		"quarantine":    walk.Adapt((&quarantine.Handler{Env: env}).Handle),
+		"restore":       walk.Adapt((&restore.Handler{Env: env}).Handle),
+		"volumesync":    walk.Adapt((&volumesync.Handler{Env: env}).Handle),
+		"controlplane":  walk.Adapt((&controlplane.Handler{Env: env}).Handle),
+		"degraded":      walk.Adapt((&degraded.Handler{Env: env}).Handle),
+		"gate":          walk.Adapt((&gate.Handler{Env: env}).Handle),
+		"rollback":      walk.Adapt((&rollback.Handler{Env: env}).Handle),
+		"teardown":      walk.Adapt((&teardown.Handler{Env: env}).Handle),
+		"report":        walk.Adapt(r.reporter().Handle),
+	}
+}
+
+// reporter writes reports beside the run's state.
+func (r *Runner) reporter() *reportstep.Handler {
+	return &reportstep.Handler{Env: r.env, Store: report.Directory{Dir: r.Store.Dir}, Visits: r.visits}
+}
+
+// holderDead tells whether a run of this machine has no process any more. A run that this machine does not know may be alive
+// elsewhere.
+func (r *Runner) holderDead(_ context.Context, holder string) bool {
+	s, err := r.Store.Load(holder)
+	return err == nil && !s.Alive
+}

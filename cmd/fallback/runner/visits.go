@@ -1,0 +1,52 @@
+package runner
+
+import (
+	"context"
+	"path/filepath"
+
+	"fallbackchain.io/fallback/cmd/fallback/runstore"
+	"fallbackchain.io/fallback/shared/report"
+	"fallbackchain.io/fallback/shared/run"
+	"fallbackchain.io/fallback/statemachine/walk"
+)
+
+// visits reads a run's events as the report wants them: one visit a state, an Await's rounds together.
+func (r *Runner) visits(_ context.Context, x run.Run) ([]report.Visit, error) {
+	es, err := runstore.Events[walk.Event](filepath.Join(r.Store.Dir, x.ID))
+	if err != nil {
+		return nil, err
+	}
+	return fold(es), nil
+}
+
+// fold turns events into visits. A state that was entered and not left (the process died in it, or it is the one that asks) has no
+// reason.
+func fold(es []walk.Event) []report.Visit {
+	var out []report.Visit
+	open := false
+	for _, e := range es {
+		last := len(out) - 1
+		switch e.Kind {
+		case walk.Entered:
+			if open && out[last].State == e.State {
+				out[last].Rounds++
+				continue
+			}
+			out = append(out, report.Visit{State: e.State, Function: e.Function, Op: e.Op, StartedAt: e.At, Rounds: 1})
+			open = true
+		case walk.Retried:
+			if open {
+				out[last].Retries++
+			}
+		case walk.Exited, walk.Caught, walk.Ended:
+			if !open {
+				continue
+			}
+			v := &out[last]
+			v.Duration, v.Reason, v.Cause, v.Next = e.At.Sub(v.StartedAt), e.Reason, e.Cause, e.Next
+			v.Failed = e.Kind == walk.Caught || (v.Function != "" && report.IsFailure(e.Reason))
+			open = e.Kind == walk.Exited && e.Next == e.State
+		}
+	}
+	return out
+}

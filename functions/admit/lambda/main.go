@@ -1,0 +1,36 @@
+// Command lambda is the admit function.
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+
+	"fallbackchain.io/fallback/functions/admit"
+	"fallbackchain.io/fallback/functions/admit/awsio"
+	"fallbackchain.io/fallback/shared/lambdaboot"
+)
+
+func main() {
+	env := lambdaboot.NewEnv(os.LookupEnv)
+	machine := env.ARN("STATE_MACHINE_ARN", "states", "stateMachine:")
+	if err := env.Err(); err != nil {
+		lambdaboot.Exit(err)
+	}
+	cfg, err := config.LoadDefaultConfig(context.Background())
+	if err != nil {
+		lambdaboot.Exit(err)
+	}
+	h := &admit.Handler{
+		Plans:    awsio.Plans{S3: s3.NewFromConfig(cfg)},
+		Alarms:   awsio.Alarms{CloudWatch: cloudwatch.NewFromConfig(cfg)},
+		LastRuns: awsio.Runs{Executions: sfn.NewFromConfig(cfg), MachineARN: machine},
+		Now:      time.Now,
+	}
+	lambdaboot.StartRaw(h.HandleRaw)
+}

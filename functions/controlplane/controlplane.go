@@ -1,0 +1,149 @@
+// Package controlplane is the tier ControlPlaneReconcile: it brings back what the inventory holds and the cluster does not.
+//
+// The inventory is verified again at the moment of use, digest by digest. Each of its objects is missing, changed or the same;
+// what the cluster has besides is extra, and only reported. Missing objects are applied server-side in order of dependency:
+// namespaces, classes and drivers, accounts and roles, secrets and configuration, claims, services, the CSI controller's
+// Deployment, the StatefulSet. An object that exists is never written over, unless the plan says overwrite; when nothing
+// is missing and a difference is in what keeps the workload from running, the tier refuses (OverwriteRefused) and
+// names the objects and fields. Claims are never made from their manifests alone, see claims.go.
+//
+// In a drill only what the restore brings is brought back, as harmless as it makes it, and nothing that is cluster-scoped.
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/inventory"
+	"fallbackchain.io/fallback/shared/run"
+	"fallbackchain.io/fallback/shared/scheduling"
+	"fallbackchain.io/fallback/shared/signal"
+	"fallbackchain.io/fallback/shared/step"
+)
+
+// Handler is the controlplane step.
+type Handler struct{ Env *step.Env }
+
+// Bounds of the section's lists.
+const (
+	lines = 14
+	width = 220
+)
+
+// Handle runs "start" or "await".
+func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.Tier, error) {
+	if op != "start" && op != "await" {
+		return run.Tier{}, fault.Newf(fault.Internal, "controlplane", "operation %q is unknown, expected start or await", op)
+	}
+	s, err := h.Env.Open(ctx, state, r)
+	if err != nil {
+		return run.Tier{}, err
+	}
+	if op == "start" {
+		return start(ctx, s)
+	}
+	if r.ControlPlane == nil {
+		return run.Tier{}, fault.New(fault.Internal, "controlplane await: the run has no controlplane section, so start was never called", nil)
+	}
+	return await(ctx, s, *r.ControlPlane)
+}
+
+func start(ctx context.Context, s *step.Session) (run.Tier, error) {
+	sec := run.Tier{Phase: run.Started}
+	sec.Deadline = s.Deadline(s.Plan.Spec.Tiers.ControlPlaneReconcile.Budget)
+	bundle, err := verified(ctx, s)
+	if err != nil {
+		return sec, err
+	}
+	defer bundle.Close()
+	objects, findings := bundle.Objects(ctx)
+	if len(findings) > 0 {
+		return sec, fault.Newf(fault.InventoryBroken, "read the inventory", "%s", findings[0])
+	}
+	w := &work{s: s, ch: s.Changer(), bundle: bundle}
+	if err := w.reconcile(ctx, objects); err != nil {
+		return sec, err
+	}
+	sec.Found, sec.Done = run.Few(w.found, lines, width), run.Few(w.done, lines, width)
+	sec.Message = fmt.Sprintf("%d objects of the inventory compared: %s", len(objects), w.counts())
+	return sec, nil
+}
+
+// verified opens the inventory and verifies it against the cluster that answers now.
+func verified(ctx context.Context, s *step.Session) (*inventory.Bundle, error) {
+	const op = "verify the inventory before it is used"
+	b, result, err := s.VerifiedInventory(ctx)
+	if err == nil && result.Status == signal.True {
+		return b, nil
+	}
+	if b != nil {
+		_ = b.Close()
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case result.Status == signal.NotApplicable:
+		return nil, fault.Newf(fault.NotQualified, op, "%s", result.Message)
+	}
+	return nil, fault.Newf(fault.InventoryBroken, op, "%s: %s", result.Reason, result.Message)
+}
+
+// again is how often at least the wait is evaluated: the persistence of a FailedScheduling passes without an event.
+const again = 5 * time.Second
+
+func await(ctx context.Context, s *step.Session, sec run.Tier) (run.Tier, error) {
+	started := s.Now()
+	sec.Rounds++
+	slice, cancel := s.Slice(ctx, sec.Deadline)
+	defer cancel()
+	ns := s.Target()
+	sources := []cluster.Source{
+		{GVR: cluster.Pods, Namespace: ns}, {GVR: cluster.StatefulSets, Namespace: ns},
+		{GVR: cluster.PersistentVolumeClaims, Namespace: ns}, {GVR: cluster.Events, Namespace: ns},
+	}
+	if d := s.Plan.Spec.Volumes.Controller; d != nil {
+		sources = append(sources, cluster.Source{GVR: cluster.Deployments, Namespace: d.Namespace})
+	}
+	var st standing
+	_, err := s.Cluster.WaitFor(slice, again, sources, func(ctx context.Context) (bool, error) {
+		var err error
+		st, err = look(ctx, s)
+		return err == nil && (st.ready() || st.verdict.State == scheduling.Impossible), err
+	})
+	sec.WaitedMS += s.Now().Sub(started).Milliseconds()
+	if err != nil {
+		return sec, err
+	}
+	switch {
+	case st.ready():
+		sec.Phase, sec.Reason, sec.Message = run.Succeeded, "", "the driver's controller is available, every claim is bound and every pod is ready"
+	case st.verdict.State == scheduling.Impossible:
+		sec.Phase, sec.Reason, sec.Message = run.Failed, string(fault.SchedulingImpossible), run.Short(st.verdict.String(), width)
+	case s.Over(sec.Deadline):
+		sec.Phase, sec.Reason = run.Failed, string(fault.BudgetExceeded)
+		sec.Message = "the budget is over: " + st.String()
+	default:
+		sec.Phase, sec.Message = run.Running, st.String()
+	}
+	return sec, nil
+}
+
+// standing is what is still waited for.
+type standing struct {
+	read    bool
+	waiting []string
+	verdict scheduling.Verdict
+}
+
+func (s standing) ready() bool { return s.read && len(s.waiting) == 0 }
+
+func (s standing) String() string {
+	if !s.read {
+		return "the cluster could not be read"
+	}
+	return strings.Join(run.Few(s.waiting, 4, width), "; ")
+}

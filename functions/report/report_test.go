@@ -1,0 +1,77 @@
+package report
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/journal"
+	"fallbackchain.io/fallback/shared/plan"
+	"fallbackchain.io/fallback/shared/report"
+	"fallbackchain.io/fallback/shared/run"
+	"fallbackchain.io/fallback/shared/step"
+)
+
+func handler(t *testing.T) (*Handler, string) {
+	t.Helper()
+	dir := t.TempDir()
+	journals := &journal.Files{Dir: dir}
+	j, err := journals.Open(context.Background(), "run-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.Intend(context.Background(), journal.Intent{Verb: journal.Delete, Object: journal.Object{Kind: "VolumeAttachment", Name: "csi-1"}, Undo: journal.UndoNothing}); err != nil {
+		t.Fatal(err)
+	}
+	env := &step.Env{
+		LoadPlan: func(context.Context, run.PlanRef) (*plan.Plan, error) { return nil, errors.New("the plan is away") },
+		Journals: journals, Now: func() time.Time { return time.Unix(100, 0) },
+	}
+	return &Handler{Env: env, Store: report.Directory{Dir: dir}, Visits: func(context.Context, run.Run) ([]report.Visit, error) {
+		return []report.Visit{{State: "Admit", Function: "admit", Op: "admit", Reason: "Admitted"}}, nil
+	}}, dir
+}
+
+func TestTheReportIsWrittenWithoutPlanAndCluster(t *testing.T) {
+	h, _ := handler(t)
+	got, err := h.Handle(context.Background(), "report", "Report", run.Run{ID: "run-1", Outcome: &run.OutcomeSection{Name: run.Aborted}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(got.JSON)
+	if err != nil || report.Digest(b) != got.Digest {
+		t.Fatalf("digest %s, %v", got.Digest, err)
+	}
+	var rep report.Report
+	if err := json.Unmarshal(b, &rep); err != nil {
+		t.Fatal(err)
+	}
+	if rep.Outcome != run.Aborted || len(rep.Changes) != 1 || rep.Changes[0].Object.Name != "csi-1" || len(rep.Steps) != 1 {
+		t.Errorf("report %+v", rep)
+	}
+	for _, f := range []string{got.Markdown, got.HTML} {
+		if b, err := os.ReadFile(f); err != nil || !strings.Contains(string(b), "Aborted") {
+			t.Errorf("%s: %v", f, err)
+		}
+	}
+}
+
+func TestAFullDiskIsAFaultThatIsRetried(t *testing.T) {
+	h, _ := handler(t)
+	h.Store = full{}
+	_, err := h.Handle(context.Background(), "report", "Report", run.Run{ID: "run-1"})
+	if fault.From(err).Code != fault.Unavailable {
+		t.Errorf("got %v", err)
+	}
+}
+
+type full struct{}
+
+func (full) Put(context.Context, string, string, []byte) (string, error) {
+	return "", errors.New("no space left on device")
+}

@@ -1,0 +1,149 @@
+// Package teardown removes everything that a drill made, and nothing else (graph states TeardownAfterFailure and
+// TeardownAfterPass, each with its Await).
+package teardown
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/journal"
+	"fallbackchain.io/fallback/shared/run"
+	"fallbackchain.io/fallback/shared/step"
+	"fallbackchain.io/fallback/shared/undo"
+)
+
+// Handler serves the operations start and await.
+type Handler struct{ Env *step.Env }
+
+// Handle runs one operation.
+func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.Undo, error) {
+	if r.Mode != run.Drill {
+		return run.Undo{}, fault.Newf(fault.InputInvalid, "teardown", "mode is %q: only a drill is torn down", r.Mode)
+	}
+	s, err := h.Env.Open(ctx, state, r)
+	if err != nil {
+		return run.Undo{}, err
+	}
+	switch op {
+	case "start":
+		return start(ctx, s)
+	case "await":
+		return await(ctx, s)
+	default:
+		return run.Undo{}, fault.Newf(fault.Internal, "teardown", "operation %q: expected start or await", op)
+	}
+}
+
+// Bounds of the section's lists.
+const (
+	listItems = 20
+	listRunes = 160
+)
+
+// start issues the deletions that need not wait for others: workloads first, for a namespace with running pods takes long.
+func start(ctx context.Context, s *step.Session) (run.Undo, error) {
+	out := run.Undo{Waiting: run.Waiting{Deadline: s.Deadline(s.Plan.Spec.Drill.TeardownBudget)}}
+	entries, err := s.Journal.Entries(ctx)
+	if err != nil {
+		return out, fault.New(fault.JournalUnwritable, "read the journal of run "+s.Run.ID, err)
+	}
+	if foreign := outside(entries, s.Target(), s.Run.ID); len(foreign) > 0 {
+		return out, fault.Newf(fault.ProductionTouched, "tear down "+s.Target(), "the journal holds changes outside the drill: %s", strings.Join(run.Few(foreign, 3, listRunes), "; "))
+	}
+	left, err := remains(ctx, s)
+	if err != nil {
+		return out, err
+	}
+	pending := 0
+	for _, e := range entries {
+		if e.Pending() {
+			pending++
+		}
+	}
+	if pending == 0 && len(left) == 0 {
+		out.Phase, out.Message = run.NothingToUndo, "the journal holds nothing to undo, and nothing carries this run's label"
+		return out, nil
+	}
+	res, err := undo.Entries(ctx, undo.Deps{Cluster: s.Cluster, Changer: s.Changer(), NoWait: true}, nil)
+	if err != nil {
+		return out, err
+	}
+	fill(&out, res)
+	out.Phase, out.Message = run.Started, fmt.Sprintf("%d changes to undo, %d objects of the drill left", pending, len(left))
+	return out, nil
+}
+
+// await goes on until all is undone and was read back as gone.
+func await(ctx context.Context, s *step.Session) (run.Undo, error) {
+	if s.Run.Teardown == nil {
+		return run.Undo{}, fault.Newf(fault.Internal, "await the teardown", "it was not started")
+	}
+	out := *s.Run.Teardown
+	if out.Phase == run.NothingToUndo {
+		return out, nil
+	}
+	out.Rounds++
+	slice, cancel := s.Slice(ctx, out.Deadline)
+	defer cancel()
+	began := s.Now()
+	res, err := undo.Entries(slice, undo.Deps{Cluster: s.Cluster, Changer: s.Changer()}, nil)
+	if err == nil && len(res.Waiting) == 0 {
+		err = sweep(slice, s)
+	}
+	var left []string
+	if err == nil {
+		left, err = settled(slice, s)
+	}
+	out.WaitedMS += s.Now().Sub(began).Milliseconds()
+	if err != nil {
+		if f := fault.From(err); f.Class() != fault.Retry || s.Over(out.Deadline) {
+			return out, err
+		}
+		// An API server that is away comes back; until the deadline that is waiting.
+		out.Phase, out.Message = run.Running, err.Error()
+		return out, nil
+	}
+	fill(&out, res)
+	switch {
+	case len(left) == 0 && res.Complete():
+		out.Phase, out.Reason = run.Undone, ""
+		out.Message = fmt.Sprintf("%d changes undone; the namespace, its volumes and the imported snapshots are gone", len(res.PutBack))
+		if note := production(ctx, s); note != "" {
+			out.Message += "; " + note
+		}
+	case len(left) == 0 && len(res.Waiting) == 0:
+		out.Phase, out.Reason = run.Incomplete, string(fault.UndoIncomplete)
+		out.Message = "could not be undone: " + strings.Join(run.Few(res.Left, 3, listRunes), "; ")
+	case s.Over(out.Deadline):
+		out.Phase, out.Reason = run.Incomplete, string(fault.BudgetExceeded)
+		still := append(append([]string{}, left...), res.Waiting...)
+		out.Left = run.Few(append(still, res.Left...), listItems, listRunes)
+		out.Message = fmt.Sprintf("not gone within %s: %s", s.Plan.Spec.Drill.TeardownBudget, strings.Join(run.Few(still, 3, listRunes), "; "))
+	default:
+		out.Phase, out.Message = run.Running, strings.Join(run.Few(append(left, res.Waiting...), 3, listRunes), "; ")
+	}
+	return out, nil
+}
+
+func fill(out *run.Undo, res undo.Result) {
+	out.PutBack = run.Few(res.PutBack, listItems, listRunes)
+	out.Left = run.Few(res.Left, listItems, listRunes)
+}
+
+// outside lists changes of the journal that reach out of the drill: namespaced ones in another namespace, and cluster-scoped ones
+// that do not carry the run ID in their name. The scope refuses them before they are made, so there are none but by a defect.
+func outside(entries []journal.Entry, namespace, runID string) []string {
+	var out []string
+	for _, e := range entries {
+		if e.Done != nil && e.Done.Error != "" {
+			continue // refused
+		}
+		if e.Object.Namespace == namespace || (e.Object.Namespace == "" && strings.Contains(e.Object.Name, runID)) {
+			continue
+		}
+		out = append(out, fmt.Sprintf("%s %s", e.Verb, e.Object))
+	}
+	return out
+}

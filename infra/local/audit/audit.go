@@ -1,0 +1,101 @@
+// Package audit reads the local API server's audit log: which requests a run sent.
+package audit
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// Event is what is read of an audit.k8s.io/v1 Event (https://kubernetes.io/docs/reference/config-api/apiserver-audit.v1/).
+type Event struct {
+	Stage     string    `json:"stage"`
+	Verb      string    `json:"verb"`
+	UserAgent string    `json:"userAgent"`
+	URI       string    `json:"requestURI"`
+	At        time.Time `json:"requestReceivedTimestamp"`
+	User      struct {
+		Username string   `json:"username"`
+		Groups   []string `json:"groups"`
+	} `json:"user"`
+	Object struct {
+		Resource    string `json:"resource"`
+		Namespace   string `json:"namespace"`
+		Name        string `json:"name"`
+		APIGroup    string `json:"apiGroup"`
+		Subresource string `json:"subresource"`
+	} `json:"objectRef"`
+	Response struct {
+		Code int `json:"code"`
+	} `json:"responseStatus"`
+}
+
+// Changes tells whether the request could change something: not a read, and not a server-side dry run.
+func (e Event) Changes() bool {
+	switch e.Verb {
+	case "get", "list", "watch":
+		return false
+	default:
+		return !strings.Contains(e.URI, "dryRun=All")
+	}
+}
+
+// Filter chooses events.
+type Filter struct {
+	// UserAgent is a prefix.
+	UserAgent string
+	// From and To bound the time at which the request came in; zero is open.
+	From, To time.Time
+}
+
+func (f Filter) has(e Event) bool {
+	return strings.HasPrefix(e.UserAgent, f.UserAgent) && (f.From.IsZero() || !e.At.Before(f.From)) && (f.To.IsZero() || !e.At.After(f.To))
+}
+
+// Read returns the requests in the log that the filter takes, each once. A watch that has not ended yet is counted by its
+// start. A last line without an end is still being written and is left out.
+func Read(path string, f Filter) ([]Event, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return decode(file, f)
+}
+
+func decode(r io.Reader, f Filter) ([]Event, error) {
+	var out []Event
+	br := bufio.NewReader(r)
+	for n := 1; ; n++ {
+		line, err := br.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return out, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		var e Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return nil, fmt.Errorf("audit log line %d: %w", n, err)
+		}
+		// A long-running request is logged when it starts to answer and when it ends; everything else only when it ends.
+		long := e.Verb == "watch" || e.Object.Subresource == "portforward"
+		if (long && e.Stage == "ResponseStarted" || !long && e.Stage == "ResponseComplete") && f.has(e) {
+			out = append(out, e)
+		}
+	}
+}
+
+// ByVerb counts requests.
+func ByVerb(es []Event) map[string]int {
+	out := map[string]int{}
+	for _, e := range es {
+		out[e.Verb]++
+	}
+	return out
+}

@@ -1,0 +1,75 @@
+package report
+
+import (
+	"fmt"
+	"html/template"
+	"strings"
+
+	"fallbackchain.io/fallback/shared/run"
+)
+
+// The picture draws the run's parts from top to bottom. Tiers stand in lanes of their own, the most preferred at the left,
+// so that a demotion is a step to the right; everything else stands in the first lane.
+const (
+	laneWidth = 250
+	rowHeight = 74
+	boxWidth  = 214
+	boxHeight = 48
+	margin    = 16
+)
+
+var lanes = map[string]int{"VolumeAttachmentSync": 1, "ControlPlaneReconcile": 2, "DegradedStatefulSet": 3}
+
+// Picture is the path as an inline SVG; its colours come from the page's style sheet.
+func Picture(r Report) template.HTML {
+	type box struct {
+		x, y               int
+		class, title, note string
+	}
+	most := 0
+	boxes := make([]box, 0, len(r.Steps)+1)
+	at := func(lane, row int) (int, int) { return margin + lane*laneWidth, margin + row*rowHeight }
+	for i, s := range r.Steps {
+		lane := lanes[s.Name]
+		most = max(most, lane)
+		x, y := at(lane, i)
+		boxes = append(boxes, box{x, y, strings.ToLower(string(s.Status)), s.Name, fmt.Sprintf("%s  %s", round(s.Duration), s.Reason)})
+	}
+	x, y := at(0, len(boxes))
+	boxes = append(boxes, box{x, y, outcomeClass(r.Outcome), string(r.Outcome), "outcome"})
+
+	width, height := 2*margin+most*laneWidth+boxWidth, 2*margin+len(boxes)*rowHeight
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg class="path" viewBox="0 0 %d %d" width="%d" role="img" aria-label="path of the run">`, width, height, width)
+	b.WriteString(`<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>`)
+	for i := 1; i < len(boxes); i++ {
+		p, q := boxes[i-1], boxes[i]
+		x1, y1, x2, y2 := p.x+boxWidth/2, p.y+boxHeight, q.x+boxWidth/2, q.y
+		fmt.Fprintf(&b, `<path class="edge %s" d="M%d %dC%d %d %d %d %d %d"/>`, p.class, x1, y1, x1, y1+16, x2, y2-16, x2, y2-2)
+	}
+	for _, x := range boxes {
+		fmt.Fprintf(&b, `<g class="%s"><rect x="%d" y="%d" width="%d" height="%d" rx="6"/><text class="title" x="%d" y="%d">%s</text><text x="%d" y="%d">%s</text><title>%s</title></g>`,
+			x.class, x.x, x.y, boxWidth, boxHeight, x.x+10, x.y+20, template.HTMLEscapeString(x.title),
+			x.x+10, x.y+37, template.HTMLEscapeString(clip(x.note, 34)), template.HTMLEscapeString(x.note))
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String()) //nolint:gosec // every text in it was escaped above
+}
+
+func outcomeClass(o run.Outcome) string {
+	switch o {
+	case run.Recovered, run.Evaluated, run.Skipped:
+		return "good"
+	case run.RolledBack, run.Aborted:
+		return "demoted"
+	default:
+		return "failed"
+	}
+}
+
+func clip(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
