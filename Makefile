@@ -25,7 +25,7 @@ $(BIN)/fallback:
 
 .PHONY: tools
 tools: build ## build the local stack's programs (Kubernetes from source: 10 to 20 minutes the first time, then nothing)
-	@$(BIN)/fallback local build
+	@$(BIN)/fallback local build --tests
 
 .PHONY: judges
 judges: ## install the tools that judge the state machine (asl-validator, cfn-lint, moto), pinned

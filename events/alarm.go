@@ -18,7 +18,10 @@ import (
 // alarm that goes into ALARM without a plan is an error, not a no-op: somebody expects it to start something.
 type Alarm struct{}
 
-func (Alarm) Source() string     { return "aws.cloudwatch" }
+// Source is, with DetailType, what the parser is registered by.
+func (Alarm) Source() string { return "aws.cloudwatch" }
+
+// DetailType is the event's kind within its source.
 func (Alarm) DetailType() string { return "CloudWatch Alarm State Change" }
 
 // alarmTime is the form of state.timestamp, e.g. 2019-10-02T17:04:40.989+0000: no colon in the zone, so not RFC 3339.

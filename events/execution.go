@@ -20,7 +20,10 @@ type Execution struct {
 	MachineARN string
 }
 
-func (Execution) Source() string     { return "aws.states" }
+// Source is, with DetailType, what the parser is registered by.
+func (Execution) Source() string { return "aws.states" }
+
+// DetailType is the event's kind within its source.
 func (Execution) DetailType() string { return "Step Functions Execution Status Change" }
 
 var executionARN = regexp.MustCompile(`^arn:aws[a-z-]*:states:[a-z0-9-]+:[0-9]{12}:execution:[^:]+:[^:]+$`)

@@ -30,7 +30,10 @@ var scheduleARN = regexp.MustCompile(`^arn:aws[a-z-]*:scheduler:[a-z0-9-]+:[0-9]
 // of one attempt, not of the event, so an "id" is refused: the schedule and the scheduled time are the identity.
 type Scheduler struct{}
 
-func (Scheduler) Source() string     { return SchedulerSource }
+// Source is, with DetailType, what the parser is registered by.
+func (Scheduler) Source() string { return SchedulerSource }
+
+// DetailType is the event's kind within its source.
 func (Scheduler) DetailType() string { return SchedulerDetailType }
 
 // Parse returns a Start of mode drill or evaluate.

@@ -148,7 +148,7 @@ func showAWS(ctx context.Context, o *options, a awsOptions, id string) error {
 	if o.json() {
 		return json.NewEncoder(o.out).Encode(d)
 	}
-	view.Summary(o.out, "", d.Run, string(d.Status), d.Error, d.Cause, "")
+	view.Summary(o.out, "", d.Run, d.Status, d.Error, d.Cause, "")
 	return nil
 }
 

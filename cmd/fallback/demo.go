@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -139,7 +138,7 @@ func (s *shop) story(ctx context.Context, fault string) error {
 	diff := production.Diff(before, after)
 	fmt.Fprintf(w, "\nProduction: %d objects of namespace %s compared by resourceVersion before and after the drill: %s\n", len(before), sample.Namespace, verdict(diff))
 	fmt.Fprintf(w, "Time:       recover %s (%s of it waiting for the cluster), drill %s (%s)\n", s.took(rec), s.waited(rec), s.took(dr), s.waited(dr))
-	fmt.Fprintf(w, "Runs:       %s\n", filepath.Join(s.store.Dir))
+	fmt.Fprintf(w, "Runs:       %s\n", s.store.Dir)
 	switch {
 	case len(diff) > 0:
 		return exit{1, errors.New("the drill is not alone in having touched production")}

@@ -28,9 +28,13 @@ func (e exit) Error() string {
 func (e exit) Unwrap() error { return e.err }
 
 func main() {
+	os.Exit(execute())
+}
+
+func execute() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(code(newRoot(os.Stdout, os.Stderr).ExecuteContext(ctx)))
+	return code(newRoot(os.Stdout, os.Stderr).ExecuteContext(ctx))
 }
 
 // code prints the error, if it has something to say, and returns the exit code.

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"os/user"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -86,6 +87,8 @@ func interruptible(ctx context.Context, o *options, r *runner.Runner) context.Co
 		<-ctx.Done()
 		fmt.Fprintln(o.err, "\nstopping: what was changed is being undone (press Ctrl-C again to leave it to the next start)")
 		r.RequestAbort()
+		// A signal that is sent to the process and to its group arrives twice: only one that comes later is a second one.
+		<-time.After(time.Second)
 		again := make(chan os.Signal, 1)
 		signal.Notify(again, os.Interrupt, syscall.SIGTERM)
 		<-again

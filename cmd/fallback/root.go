@@ -55,7 +55,7 @@ func newRoot(out, errw io.Writer) *cobra.Command {
 	pf := root.PersistentFlags()
 	pf.StringVar(&o.stateDir, "state-dir", "", "directory of runs (default $FALLBACK_STATE/runs or ~/.local/state/fallback-chain/runs)")
 	local := localcmd.New()
-	local.AddCommand(faults.New(), faults.NewReset(), buildCommand(o))
+	local.AddCommand(faults.New(), faults.NewReset())
 	root.AddCommand(
 		modeCommand(o, "drill"), modeCommand(o, "recover"), modeCommand(o, "evaluate"),
 		runsCommand(o), showCommand(o), abortCommand(o), resolveCommand(o), janitorCommand(o),

@@ -9,6 +9,7 @@ package assess
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"fallbackchain.io/fallback/shared/cluster"
@@ -114,19 +115,26 @@ func final(err error) error {
 	return err
 }
 
-// Bounds of a signal in the section: nine of them stay under run.SectionLimit.
+// Bounds of a signal in the section, before they are cut further.
 const (
 	messageRunes  = 360
 	evidenceItems = 5
 	evidenceRunes = 72
+	// rest is what the section's other fields may take, in bytes.
+	rest = 400
 )
 
-// fit bounds messages and evidence.
+// fit bounds messages and evidence, so that nine of them leave room for the rest of the section.
 func fit(set signal.Set) signal.Set {
-	for n, s := range set {
-		s.Message = run.Short(s.Message, messageRunes)
-		s.Evidence = run.Few(s.Evidence, evidenceItems, evidenceRunes)
-		set[n] = s
+	for cut := 1; ; cut *= 2 {
+		out := signal.Set{}
+		for n, s := range set {
+			s.Message = run.Short(s.Message, messageRunes/cut)
+			s.Evidence = run.Few(s.Evidence, evidenceItems, evidenceRunes)
+			out[n] = s
+		}
+		if cut >= 32 || run.Fits(run.Assess{Signals: out, KubernetesVersion: strings.Repeat("x", rest)}) {
+			return out
+		}
 	}
-	return set
 }

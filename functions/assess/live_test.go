@@ -213,9 +213,13 @@ func TestLive(t *testing.T) {
 		{"nothing is stuck", nothingStuck},
 		{"an attachment that failed is made again", attachErrorMended},
 		{"a node that is gone", nodeGone},
+		{"a node that is out of service", nodeOutOfService},
+		{"a finalizer that nobody removes", orphanedFinalizer},
+		{"a drill keeps to its namespace", drillScope},
 		{"scheduling is impossible", schedulingImpossible},
 		{"objects are deleted", objectsDeleted},
 		{"everything is deleted", everythingDeleted},
+		{"the namespace is deleted", namespaceDeleted},
 		{"the API server is away", apiServerAway},
 	} {
 		if !t.Run(sc.name, func(t *testing.T) { sc.run(t, l) }) {

@@ -108,7 +108,7 @@ func (r *readings) readController(ctx context.Context, s *step.Session) error {
 func (r *readings) readInventory(ctx context.Context, s *step.Session) error {
 	b, result, err := s.VerifiedInventory(ctx)
 	if b != nil {
-		defer b.Close()
+		defer func() { _ = b.Close() }()
 	}
 	if fatal(err) {
 		return err

@@ -83,11 +83,12 @@ func (r *readings) ready() signal.Signal {
 func (r *readings) attached() signal.Signal {
 	var bad, slow, evidence []string
 	for _, t := range r.facts.Troubles() {
-		if t.Attachment != nil {
+		switch {
+		case t.Attachment != nil:
 			evidence = append(evidence, "volumeattachment/"+t.Attachment.Name)
-		} else if t.Node != "" {
+		case t.Node != "":
 			evidence = append(evidence, "node/"+t.Node)
-		} else if t.Volume != nil {
+		case t.Volume != nil:
 			evidence = append(evidence, "persistentvolume/"+t.Volume.Name)
 		}
 		switch t.Kind {

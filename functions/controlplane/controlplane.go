@@ -28,11 +28,8 @@ import (
 // Handler is the controlplane step.
 type Handler struct{ Env *step.Env }
 
-// Bounds of the section's lists.
-const (
-	lines = 14
-	width = 220
-)
+// width is the most runes of a line in a message.
+const width = 220
 
 // Handle runs "start" or "await".
 func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.Tier, error) {
@@ -59,7 +56,7 @@ func start(ctx context.Context, s *step.Session) (run.Tier, error) {
 	if err != nil {
 		return sec, err
 	}
-	defer bundle.Close()
+	defer func() { _ = bundle.Close() }()
 	objects, findings := bundle.Objects(ctx)
 	if len(findings) > 0 {
 		return sec, fault.Newf(fault.InventoryBroken, "read the inventory", "%s", findings[0])
@@ -68,8 +65,8 @@ func start(ctx context.Context, s *step.Session) (run.Tier, error) {
 	if err := w.reconcile(ctx, objects); err != nil {
 		return sec, err
 	}
-	sec.Found, sec.Done = run.Few(w.found, lines, width), run.Few(w.done, lines, width)
 	sec.Message = fmt.Sprintf("%d objects of the inventory compared: %s", len(objects), w.counts())
+	sec.List(w.found, w.done)
 	return sec, nil
 }
 

@@ -51,13 +51,21 @@ func (w *work) build(ctx context.Context) error {
 		return fault.Newf(fault.InventoryBroken, op, "the inventory holds no StatefulSet %s whose digest matches", name)
 	}
 	w.foundf("StatefulSet %s is missing", name)
+	there := 0
 	for _, o := range objects {
 		if o.GetNamespace() != ns || !slices.Contains(needed, o.GroupVersionKind().GroupKind()) {
 			continue
 		}
-		if err := w.make(ctx, o, "the replica needs it"); err != nil {
+		made, err := w.make(ctx, o, "the replica needs it")
+		if err != nil {
 			return err
 		}
+		if !made {
+			there++
+		}
+	}
+	if there > 0 {
+		w.foundf("%d objects that it needs exist and are left as they are", there)
 	}
 	return w.statefulSet(ctx, op, objects[i], b)
 }
@@ -79,20 +87,19 @@ func trusted(op string, r inventory.Result) error {
 }
 
 // make creates an object that does not exist; one that does is left as it is.
-func (w *work) make(ctx context.Context, o *unstructured.Unstructured, why string) error {
+func (w *work) make(ctx context.Context, o *unstructured.Unstructured, why string) (made bool, err error) {
 	if o.GetKind() == "ServiceAccount" && o.GetName() == "default" {
-		return nil // each namespace gets its own
+		return false, nil // each namespace gets its own
 	}
-	_, err := w.ch.Create(ctx, o, why)
+	_, err = w.ch.Create(ctx, o, why)
 	if err == nil {
 		w.didf("%s %s from the inventory", o.GetKind(), o.GetName())
-		return nil
+		return true, nil
 	}
 	if fault.From(err).Code == fault.OverwriteRefused {
-		w.foundf("%s %s exists and is left as it is", o.GetKind(), o.GetName())
-		return nil
+		return false, nil
 	}
-	return err
+	return false, err
 }
 
 func (w *work) statefulSet(ctx context.Context, op string, o *unstructured.Unstructured, b *inventory.Bundle) error {

@@ -99,7 +99,11 @@ func stable(out run.Gate, s *step.Session) bool {
 // between (a condition's lastTransitionTime tells even when nobody watched).
 func fingerprint(f *volume.Facts) string {
 	var lines []string
+	wanted := podNames(f)
 	for _, p := range f.Pods {
+		if !slices.Contains(wanted, p.Name) {
+			continue // left over from a scale-down
+		}
 		restarts := int32(0)
 		for _, cs := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
 			for _, c := range cs {

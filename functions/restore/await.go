@@ -29,7 +29,9 @@ func await(ctx context.Context, s *step.Session) (run.Restore, error) {
 	sources := []cluster.Source{{GVR: cluster.Pods, Namespace: ns}, {GVR: cluster.PersistentVolumeClaims, Namespace: ns}, {GVR: cluster.StatefulSets, Namespace: ns}}
 	ok, err := s.Cluster.WaitFor(slice, 0, sources, func(ctx context.Context) (bool, error) {
 		var err error
-		waits, err = pending(ctx, s, out)
+		if waits, err = pending(ctx, s, out); err != nil {
+			waits = []string{err.Error()}
+		}
 		return err == nil && len(waits) == 0, err
 	})
 	out.WaitedMS += s.Now().Sub(began).Milliseconds()
@@ -92,7 +94,7 @@ func few(list []string) string {
 		text += l
 	}
 	if text == "" {
-		return "nothing could be read"
+		return "nothing was read"
 	}
 	return text
 }

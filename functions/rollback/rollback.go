@@ -145,7 +145,8 @@ func (w *work) wait(ctx, slice context.Context, stage func(context.Context) (boo
 		done, err = stage(ctx)
 		return done || w.failed != nil, err
 	})
-	return done || w.failed != nil, w.keep(err)
+	err = w.keep(err)
+	return done || w.failed != nil, err
 }
 
 // keep remembers an error that concerns only the data (the rest is still undone), and returns every other: those that may go away, and

@@ -11,6 +11,7 @@ import (
 
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/journal"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/snapshots"
@@ -51,19 +52,77 @@ func names(claims []corev1.PersistentVolumeClaim) string {
 // taker takes the run's own snapshots.
 type taker struct {
 	session *step.Session
-	class   string
+	facts   *volume.Facts
+}
+
+// defaultClass marks a driver's default VolumeSnapshotClass
+// (https://kubernetes.io/docs/concepts/storage/volume-snapshot-classes/#volume-snapshot-class-with-default).
+const defaultClass = "snapshot.storage.kubernetes.io/is-default-class"
+
+type snapshotClass struct {
+	metav1.ObjectMeta `json:"metadata"`
+	Driver            string `json:"driver"`
+}
+
+// classes maps claims to the VolumeSnapshotClass of their snapshots: the plan's; else the default of the volume's driver; else the
+// only one that the driver has. A claim whose driver has none cannot be snapshotted, and no waiting changes that.
+func (t taker) classes(ctx context.Context, claims []corev1.PersistentVolumeClaim) (map[string]string, error) {
+	out := map[string]string{}
+	if name := t.session.Plan.Spec.Rollback.Snapshots.Class; name != "" {
+		for _, c := range claims {
+			out[c.Name] = name
+		}
+		return out, nil
+	}
+	list, err := cluster.List[snapshotClass](ctx, t.session.Cluster, cluster.VolumeSnapshotClasses, "", metav1.ListOptions{})
+	if err != nil {
+		return nil, cluster.Fault("list VolumeSnapshotClasses", err)
+	}
+	for _, c := range claims {
+		driver := ""
+		if v := t.facts.Volume(c.Spec.VolumeName); v != nil && v.Spec.CSI != nil {
+			driver = v.Spec.CSI.Driver
+		}
+		if out[c.Name] = classFor(list, driver); out[c.Name] == "" {
+			return nil, fault.Newf(fault.NotQualified, "take a snapshot of claim "+c.Name,
+				"driver %q has neither a default VolumeSnapshotClass nor exactly one: name one in spec.rollback.snapshots.class", driver)
+		}
+	}
+	return out, nil
+}
+
+func classFor(list []snapshotClass, driver string) string {
+	var all, defaults []string
+	for _, c := range list {
+		if driver == "" || c.Driver != driver {
+			continue
+		}
+		all = append(all, c.Name)
+		if c.Annotations[defaultClass] == "true" {
+			defaults = append(defaults, c.Name)
+		}
+	}
+	switch {
+	case len(defaults) == 1:
+		return defaults[0]
+	case len(defaults) == 0 && len(all) == 1:
+		return all[0]
+	default:
+		return ""
+	}
 }
 
 // name of the run's snapshot of a claim: the same in every call.
 func (t taker) name(claim string) string { return t.session.Run.ID + "-" + claim }
 
 func (t taker) take(ctx context.Context, claims []corev1.PersistentVolumeClaim) error {
+	classes, err := t.classes(ctx, claims)
+	if err != nil {
+		return err
+	}
 	ch := t.session.Changer()
 	for _, c := range claims {
-		spec := map[string]any{"source": map[string]any{"persistentVolumeClaimName": c.Name}}
-		if t.class != "" {
-			spec["volumeSnapshotClassName"] = t.class
-		}
+		spec := map[string]any{"source": map[string]any{"persistentVolumeClaimName": c.Name}, "volumeSnapshotClassName": classes[c.Name]}
 		vs := &unstructured.Unstructured{Object: map[string]any{"apiVersion": snapshots.APIVersion, "kind": snapshots.Kind,
 			"metadata": map[string]any{"name": t.name(c.Name), "namespace": c.Namespace}, "spec": spec}}
 		if _, err := ch.CreateKept(ctx, vs, "snapshot of claim "+c.Name+" before the first change"); err != nil {

@@ -172,7 +172,7 @@ func (h *Handler) snapshots(ctx context.Context, s *step.Session, f *volume.Fact
 
 // fresh takes snapshots and replaces the older ones in have by them. It leaves out.Phase empty when the capture can go on.
 func (h *Handler) fresh(ctx context.Context, s *step.Session, f *volume.Facts, have map[string]run.Snapshot, out *run.RollbackPoint) ([]string, error) {
-	t := taker{session: s, class: s.Plan.Spec.Rollback.Snapshots.Class}
+	t := taker{session: s, facts: f}
 	claims := bound(f)
 	if err := t.take(ctx, claims); err != nil {
 		// A cluster without the snapshot API, or whose driver has none, cannot be made to have one by waiting.

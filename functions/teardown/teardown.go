@@ -90,7 +90,7 @@ func await(ctx context.Context, s *step.Session) (run.Undo, error) {
 	began := s.Now()
 	res, err := undo.Entries(slice, undo.Deps{Cluster: s.Cluster, Changer: s.Changer()}, nil)
 	if err == nil && len(res.Waiting) == 0 {
-		err = sweep(slice, s)
+		err = sweep(ctx, s)
 	}
 	var left []string
 	if err == nil {

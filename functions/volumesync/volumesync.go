@@ -97,8 +97,8 @@ func start(ctx context.Context, s *step.Session) (run.Tier, error) {
 			lists.done = append(lists.done, r.String())
 		}
 	}
-	sec.Found, sec.Done = run.Few(lists.found, lines, width), run.Few(lists.done, lines, width)
 	sec.Message = fmt.Sprintf("%d found, %d mended", len(lists.found), len(lists.done))
+	sec.List(lists.found, lists.done)
 	return sec, nil
 }
 

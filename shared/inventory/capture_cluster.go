@@ -130,7 +130,7 @@ func (c *capture) controller() error {
 	}
 	d, err := c.r.Get(c.ctx, cluster.Deployments, at.Namespace, at.Name)
 	if err != nil {
-		return fmt.Errorf("Deployment %s of the CSI driver's controller: %w", at, err)
+		return fmt.Errorf("the CSI driver's controller, Deployment %s: %w", at, err)
 	}
 	c.add(d)
 	account, _, _ := unstructured.NestedString(d.Object, "spec", "template", "spec", "serviceAccountName")
@@ -139,7 +139,7 @@ func (c *capture) controller() error {
 	}
 	sa, err := c.r.Get(c.ctx, serviceAccounts, at.Namespace, account)
 	if err != nil {
-		return fmt.Errorf("ServiceAccount %s/%s of the CSI driver's controller: %w", at.Namespace, account, err)
+		return fmt.Errorf("the CSI driver's controller, ServiceAccount %s/%s: %w", at.Namespace, account, err)
 	}
 	c.add(sa)
 	return nil

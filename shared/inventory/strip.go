@@ -112,7 +112,7 @@ func asked(port map[string]any, fields []metav1.ManagedFieldsEntry) bool {
 				Ports map[string]map[string]any `json:"f:ports"`
 			} `json:"f:spec"`
 		}
-		if f.FieldsV1 == nil || json.Unmarshal(f.FieldsV1.Raw, &owned) != nil {
+		if f.FieldsV1 == nil || json.Unmarshal(f.FieldsV1.GetRawBytes(), &owned) != nil {
 			continue
 		}
 		for k, set := range owned.Spec.Ports {

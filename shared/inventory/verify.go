@@ -70,8 +70,11 @@ func VerifyDir(ctx context.Context, dir string, now time.Time, target Target, ma
 	if err != nil {
 		return openFailed(dir, err)
 	}
-	defer b.Close()
-	return b.Verify(ctx, now, target, maxAge)
+	r := b.Verify(ctx, now, target, maxAge)
+	if err := b.Close(); err != nil {
+		return openFailed(dir, err)
+	}
+	return r
 }
 
 func openFailed(dir string, err error) Result {

@@ -54,7 +54,7 @@ func scripted(ctx context.Context, op, state string, r run.Run) (section, error)
 		return section{}, errors.New("no code")
 	case "panic":
 		var m map[string]int
-		m["x"] = 1
+		m["x"] = 1 //nolint:staticcheck // the panic is what is tested
 	case "unencodable":
 		return section{Fn: func() {}}, nil
 	case "large":

@@ -46,7 +46,9 @@ type Spec struct {
 
 // Workload is what is recovered.
 type Workload struct {
-	Namespace   string   `yaml:"namespace" json:"namespace"`
+	// Namespace that the workload runs in.
+	Namespace string `yaml:"namespace" json:"namespace"`
+	// StatefulSet of the database.
 	StatefulSet string   `yaml:"statefulSet" json:"statefulSet"`
 	Database    Database `yaml:"database" json:"database"`
 }
@@ -97,7 +99,9 @@ type EnvironmentRef struct {
 
 // Query is one validation query: one row, one column, compared as text or number.
 type Query struct {
-	Name   string `yaml:"name" json:"name"`
+	// Name of the query in reports, its own within the plan.
+	Name string `yaml:"name" json:"name"`
+	// SQL runs in a read-only transaction and returns one row with one column.
 	SQL    string `yaml:"sql" json:"sql"`
 	Expect Expect `yaml:"expect" json:"expect"`
 }

@@ -27,7 +27,7 @@ func Build(in Input) Report {
 		Version: Version, Run: r.ID, Mode: r.Mode, Plan: r.Plan, Trigger: r.Trigger, StartedAt: r.StartedAt, WrittenAt: in.Now,
 		FinishedBy: r.FinishedBy, Quarantine: r.Quarantine, Restore: r.Restore, Gate: r.Gate,
 		RollbackPoint: r.RollbackPoint, Rollback: r.Rollback, Teardown: r.Teardown, Faults: r.Faults,
-		Tiers: tiers(r), Changes: changes(in.Entries, r), Steps: steps(in.Visits),
+		Tiers: tiers(r), Changes: changes(in.Entries), Steps: steps(in.Visits),
 	}
 	if r.Outcome != nil {
 		out.Outcome = r.Outcome.Name
@@ -55,6 +55,10 @@ func remarks(r Report) []string {
 	var out []string
 	if q := r.Quarantine; q != nil && (q.Level == "Applied" || (q.Level == "" && q.Wanted == "Applied")) {
 		out = append(out, "Quarantine level Applied: every NetworkPolicy was read back and their union opens nothing, but enforcement is unproven: no probe tried to get out.")
+	}
+	if i := slices.IndexFunc(r.Tiers, func(t Tier) bool { return t.Name == "DegradedStatefulSet" }); i >= 0 && r.Mode == run.Recover &&
+		r.Outcome == run.Recovered && r.Tiers[i].Phase == string(run.Succeeded) {
+		out = append(out, "The workload runs degraded: one replica, with its placement and resources relaxed as the plan says.")
 	}
 	if r.FinishedBy != "" {
 		out = append(out, "The run's own process did not finish it; the "+r.FinishedBy+" did, from the journal.")
@@ -93,7 +97,7 @@ func tiers(r run.Run) []Tier {
 }
 
 // changes turns the journal into what a reader asks: was it made, does it stand.
-func changes(es []journal.Entry, r run.Run) []Change {
+func changes(es []journal.Entry) []Change {
 	out := make([]Change, 0, len(es))
 	for _, e := range es {
 		c := Change{Seq: e.Seq, At: e.At, State: e.State, Verb: e.Verb, Object: e.Object, Why: e.Why, Result: "Made", PutBack: "No"}

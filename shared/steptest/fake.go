@@ -163,4 +163,3 @@ func target(a clienttesting.Action) string {
 	}
 	return a.GetNamespace() + "/" + name
 }
-

@@ -64,7 +64,7 @@ func Entries(ctx context.Context, d Deps, filter func(journal.Entry) bool) (Resu
 	if err == nil {
 		err = u.settle(ctx)
 	}
-	if errors.Is(err, errWaiting) || (ctx.Err() != nil && fault.From(err).Class() == fault.Retry) {
+	if errors.Is(err, errWaiting) || (err != nil && ctx.Err() != nil && fault.From(err).Class() == fault.Retry) {
 		err = nil
 	}
 	res, rerr := Read(context.WithoutCancel(ctx), d.Changer.Journal, filter)

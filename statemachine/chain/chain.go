@@ -25,8 +25,8 @@ const (
 )
 
 // Fallback returns a new copy of THE graph.
-func Fallback() *Graph {
-	g := &Graph{
+func Fallback() *graph.Graph {
+	g := &graph.Graph{
 		Name:    "fallback",
 		Comment: "Fallback Chain: recovers a stateful workload, or proves in a drill that it can be recovered.",
 		Start:   "Admit",
@@ -36,94 +36,94 @@ func Fallback() *Graph {
 		Vars:    vars(), ServiceRetry: serviceRetry(), FaultRetry: faultRetry(), Classes: classes(),
 		Timing: timing(), Caps: limits.Caps(), Outside: []string{"intake", "janitor"},
 	}
-	g.Nodes = []Node{
+	g.Nodes = []node{
 		// Is there something to do, and may this run do it?
-		{Name: "Admit", Kind: Task, Call: "admit/admit", Section: "admit",
+		{Name: "Admit", Kind: task, Call: "admit/admit", Section: "admit",
 			On: on("Admitted", "ByMode", "Hold", "HoldDown", "Skipped", "Skipped"), Fault: "Refused"},
-		{Name: "HoldDown", Kind: Wait, TimestampPath: "$.admit.holdUntil", WaitBudget: limits.HoldDown, Next: "ConfirmAlarm"},
-		{Name: "ConfirmAlarm", Kind: Task, Call: "admit/confirm", Section: "admit",
+		{Name: "HoldDown", Kind: wait, TimestampPath: "$.admit.holdUntil", WaitBudget: limits.HoldDown, Next: "ConfirmAlarm"},
+		{Name: "ConfirmAlarm", Kind: task, Call: "admit/confirm", Section: "admit",
 			On: on("Admitted", "ByMode", "Skipped", "Skipped"), Fault: "Refused"},
-		{Name: "ByMode", Kind: Choice, Rules: []Rule{
+		{Name: "ByMode", Kind: choice, Rules: []rule{
 			{When: mode(evaluate), Next: "AssessOnly"},
 			{When: cond.Any(mode(recovery), mode(drill)), Next: "TakeLease"}}, Default: "Refused"},
 
 		// evaluate: look, change nothing.
-		{Name: "AssessOnly", Kind: Await, Call: "assess/assess", Section: "assess", Budget: limits.APIServerWait,
+		{Name: "AssessOnly", Kind: await, Call: "assess/assess", Section: "assess", Budget: limits.APIServerWait,
 			On: on("Assessed", "OutcomeEvaluated", "Unreadable", "OutcomeAbortedNoLease"), Fault: "OutcomeAbortedNoLease"},
 
 		// What must hold before the first change.
-		{Name: "TakeLease", Kind: Await, Call: "lease/acquire", Section: "lease", Budget: limits.LeaseWait,
+		{Name: "TakeLease", Kind: await, Call: "lease/acquire", Section: "lease", Budget: limits.LeaseWait,
 			On: on("Held", "CaptureRollbackPoint", "Busy", "OutcomeAborted"), Fault: "OutcomeAborted",
-			Effects: []Effect{{Kind: graph.TakesLease, When: []string{"Held"}}}},
-		{Name: "CaptureRollbackPoint", Kind: Await, Call: "rollbackpoint/capture", Section: "rollbackpoint", Budget: limits.RollbackPointWait,
+			Effects: []effect{{Kind: graph.TakesLease, When: []string{"Held"}}}},
+		{Name: "CaptureRollbackPoint", Kind: await, Call: "rollbackpoint/capture", Section: "rollbackpoint", Budget: limits.RollbackPointWait,
 			On: on("Captured", "RecoverOrDrill", "Failed", "OutcomeAborted"), Fault: "OutcomeAborted",
-			Effects: []Effect{{Kind: graph.TakesSnapshots, Modes: []string{recovery}},
+			Effects: []effect{{Kind: graph.TakesSnapshots, Modes: []string{recovery}},
 				{Kind: graph.OpensJournal, When: []string{"Captured"}}, {Kind: graph.CapturesRollbackPoint, When: []string{"Captured"}}}},
-		{Name: "RecoverOrDrill", Kind: Choice, Rules: []Rule{
+		{Name: "RecoverOrDrill", Kind: choice, Rules: []rule{
 			{When: mode(recovery), Next: "AssessCluster"},
 			{When: mode(drill), Next: "IsolateDrill"}}, Default: "OutcomeAborted"},
 
 		// drill: a closed namespace first, then the backup into it.
-		{Name: "IsolateDrill", Kind: Task, Call: "quarantine/apply", Section: "quarantine", Next: "VerifyDrillIsolation",
-			Fault: "TeardownAfterFailure", Dirty: "OutcomeDirty", Effects: []Effect{{Kind: graph.Isolates, Undo: undone()}}},
-		{Name: "VerifyDrillIsolation", Kind: Await, Call: "quarantine/check", Section: "quarantine", Budget: limits.QuarantineBudget,
+		{Name: "IsolateDrill", Kind: task, Call: "quarantine/apply", Section: "quarantine", Next: "VerifyDrillIsolation",
+			Fault: "TeardownAfterFailure", Dirty: "OutcomeDirty", Effects: []effect{{Kind: graph.Isolates, Undo: undone()}}},
+		{Name: "VerifyDrillIsolation", Kind: await, Call: "quarantine/check", Section: "quarantine", Budget: limits.QuarantineBudget,
 			On:    on("Verified", "RestoreIntoQuarantine", "Broken", "TeardownAfterFailure"),
 			Fault: "TeardownAfterFailure", Dirty: "OutcomeDirty", Effects: verifies()},
-		{Name: "RestoreIntoQuarantine", Kind: Tier, Call: "restore/start", Section: "restore", Budget: limits.RestoreBudget,
+		{Name: "RestoreIntoQuarantine", Kind: tier, Call: "restore/start", Section: "restore", Budget: limits.RestoreBudget,
 			AwaitName: "AwaitRestore", AwaitCall: "restore/await",
 			On:    on("Succeeded", "AssessCluster", "Failed", "TeardownAfterFailure"),
-			Fault: "TeardownAfterFailure", Dirty: "OutcomeDirty", Effects: []Effect{{Kind: graph.Restores, Undo: undone()}}},
+			Fault: "TeardownAfterFailure", Dirty: "OutcomeDirty", Effects: []effect{{Kind: graph.Restores, Undo: undone()}}},
 
 		// The ladder.
-		{Name: "AssessCluster", Kind: Await, Call: "assess/assess", Section: "assess", Budget: limits.APIServerWait,
+		{Name: "AssessCluster", Kind: await, Call: "assess/assess", Section: "assess", Budget: limits.APIServerWait,
 			On: on("Assessed", "ChooseTier", "Unreadable", "GiveUp"), Fault: "GiveUp"},
-		{Name: "ChooseTier", Kind: Choice, Ordered: true, Rules: []Rule{
+		{Name: "ChooseTier", Kind: choice, Ordered: true, Rules: []rule{
 			{When: cond.All(yes("CSIDriverHealthy"), yes("PVCsBound"), enabled("VolumeAttachmentSync")), Next: "VolumeAttachmentSync"},
 			{When: cond.All(yes("InventoryVerified"), cond.OneOf(status("EtcdSnapshotVerified"), "True", "NotApplicable"), yes("APIServerReady"),
 				enabled("ControlPlaneReconcile")), Next: "ControlPlaneReconcile"},
 			{When: enabled("DegradedStatefulSet"), Next: "IsolateWorkload", Tier: "DegradedStatefulSet"}}, Default: "GiveUp"},
-		{Name: "VolumeAttachmentSync", Kind: Tier, Rank: rankVolumes, Call: "volumesync/start", Section: "volumesync",
+		{Name: "VolumeAttachmentSync", Kind: tier, Rank: rankVolumes, Call: "volumesync/start", Section: "volumesync",
 			AwaitName: "AwaitVolumeAttachmentSync", AwaitCall: "volumesync/await", Budget: limits.VolumeAttachmentSyncBudget,
 			On: on("Succeeded", "ApplicationGate", "Failed", ""), Demote: reassess(), Stop: "GiveUp", Dirty: "OutcomeDirty",
 			FaultPath: "$.demotions.VolumeAttachmentSync.fault", Effects: changes()},
-		{Name: "ControlPlaneReconcile", Kind: Tier, Rank: rankControlPlane, Call: "controlplane/start", Section: "controlplane",
+		{Name: "ControlPlaneReconcile", Kind: tier, Rank: rankControlPlane, Call: "controlplane/start", Section: "controlplane",
 			AwaitName: "AwaitControlPlaneReconcile", AwaitCall: "controlplane/await", Budget: limits.ControlPlaneReconcileBudget,
 			On: on("Succeeded", "ApplicationGate", "Failed", ""), Demote: reassess(), Stop: "GiveUp", Dirty: "OutcomeDirty",
 			FaultPath: "$.demotions.ControlPlaneReconcile.fault", Effects: changes()},
-		{Name: "IsolateWorkload", Kind: Task, Call: "quarantine/apply", Section: "quarantine", Next: "VerifyIsolation",
-			Fault: "GiveUp", Dirty: "OutcomeDirty", Effects: []Effect{{Kind: graph.Isolates, Undo: undone()}}},
-		{Name: "VerifyIsolation", Kind: Await, Call: "quarantine/check", Section: "quarantine", Budget: limits.QuarantineBudget,
+		{Name: "IsolateWorkload", Kind: task, Call: "quarantine/apply", Section: "quarantine", Next: "VerifyIsolation",
+			Fault: "GiveUp", Dirty: "OutcomeDirty", Effects: []effect{{Kind: graph.Isolates, Undo: undone()}}},
+		{Name: "VerifyIsolation", Kind: await, Call: "quarantine/check", Section: "quarantine", Budget: limits.QuarantineBudget,
 			On: on("Verified", "DegradedStatefulSet", "Broken", "GiveUp"), Fault: "GiveUp", Dirty: "OutcomeDirty", Effects: verifies()},
-		{Name: "DegradedStatefulSet", Kind: Tier, Rank: rankDegraded, Call: "degraded/start", Section: "degraded",
+		{Name: "DegradedStatefulSet", Kind: tier, Rank: rankDegraded, Call: "degraded/start", Section: "degraded",
 			AwaitName: "AwaitDegradedStatefulSet", AwaitCall: "degraded/await", Budget: limits.DegradedStatefulSetBudget,
 			On: on("Succeeded", "ApplicationGate", "Failed", "GiveUp"), Fault: "GiveUp", Dirty: "OutcomeDirty",
 			FaultPath: "$.demotions.DegradedStatefulSet.fault",
-			Effects:   []Effect{{Kind: graph.ChangesTarget, Undo: undone()}, {Kind: graph.Degrades, Undo: undone()}}},
+			Effects:   []effect{{Kind: graph.ChangesTarget, Undo: undone()}, {Kind: graph.Degrades, Undo: undone()}}},
 
 		// The application decides.
-		{Name: "ApplicationGate", Kind: Await, Call: "gate/ready", Section: "gate", Budget: limits.GateBudget,
+		{Name: "ApplicationGate", Kind: await, Call: "gate/ready", Section: "gate", Budget: limits.GateBudget,
 			On: on("Ready", "ReadOnlyTransaction", "NotReady", "GiveUp"), Fault: "GiveUp"},
-		{Name: "ReadOnlyTransaction", Kind: Await, Call: "gate/transaction", Section: "gate", Budget: limits.GateBudget,
+		{Name: "ReadOnlyTransaction", Kind: await, Call: "gate/transaction", Section: "gate", Budget: limits.GateBudget,
 			On: on("Passed", "AfterGate", "Refused", "GiveUp"), Fault: "GiveUp",
-			Effects: []Effect{{Kind: graph.PassesGate, When: []string{"Passed"}}}},
-		{Name: "AfterGate", Kind: Choice, Ordered: true, Rules: []Rule{
+			Effects: []effect{{Kind: graph.PassesGate, When: []string{"Passed"}}}},
+		{Name: "AfterGate", Kind: choice, Ordered: true, Rules: []rule{
 			{When: mode(drill), Next: "TeardownAfterPass"},
 			{When: cond.Present("$.quarantine"), Next: "LiftQuarantine"}}, Default: "OutcomeRecovered"},
-		{Name: "LiftQuarantine", Kind: Await, Call: "quarantine/lift", Section: "quarantine", Budget: limits.QuarantineBudget,
+		{Name: "LiftQuarantine", Kind: await, Call: "quarantine/lift", Section: "quarantine", Budget: limits.QuarantineBudget,
 			On: on("Lifted", "OutcomeRecovered", "Broken", "OutcomeDirty"), Fault: "OutcomeDirty",
-			Effects: []Effect{{Kind: graph.LiftsIsolation, When: []string{"Lifted"}}}},
+			Effects: []effect{{Kind: graph.LiftsIsolation, When: []string{"Lifted"}}}},
 
 		// Putting back.
-		{Name: "GiveUp", Kind: Choice, Rules: []Rule{{When: mode(drill), Next: "TeardownAfterFailure"}}, Default: "Rollback"},
-		{Name: "Rollback", Kind: Tier, Call: "rollback/start", Section: "rollback", Budget: limits.RollbackBudget,
+		{Name: "GiveUp", Kind: choice, Rules: []rule{{When: mode(drill), Next: "TeardownAfterFailure"}}, Default: "Rollback"},
+		{Name: "Rollback", Kind: tier, Call: "rollback/start", Section: "rollback", Budget: limits.RollbackBudget,
 			AwaitName: "AwaitRollback", AwaitCall: "rollback/await",
 			On:    on("Undone", "OutcomeRolledBack", "NothingToUndo", "OutcomeAborted", "Incomplete", "OutcomeDirty"),
-			Fault: "OutcomeDirty", Effects: []Effect{{Kind: graph.RollsBack, When: []string{"Undone", "NothingToUndo"}}}},
-		{Name: "TeardownAfterFailure", Kind: Tier, Call: "teardown/start", Section: "teardown", Budget: limits.TeardownBudget,
+			Fault: "OutcomeDirty", Effects: []effect{{Kind: graph.RollsBack, When: []string{"Undone", "NothingToUndo"}}}},
+		{Name: "TeardownAfterFailure", Kind: tier, Call: "teardown/start", Section: "teardown", Budget: limits.TeardownBudget,
 			AwaitName: "AwaitTeardownAfterFailure", AwaitCall: "teardown/await",
 			On:    on("Undone", "OutcomeRolledBack", "NothingToUndo", "OutcomeAborted", "Incomplete", "OutcomeDirty"),
 			Fault: "OutcomeDirty", Effects: tearsDown()},
-		{Name: "TeardownAfterPass", Kind: Tier, Call: "teardown/start", Section: "teardown", Budget: limits.TeardownBudget,
+		{Name: "TeardownAfterPass", Kind: tier, Call: "teardown/start", Section: "teardown", Budget: limits.TeardownBudget,
 			AwaitName: "AwaitTeardownAfterPass", AwaitCall: "teardown/await",
 			On:    on("Undone", "OutcomeRecovered", "NothingToUndo", "OutcomeRecovered", "Incomplete", "OutcomeDirty"),
 			Fault: "OutcomeDirty", Effects: tearsDown()},
@@ -135,21 +135,21 @@ func Fallback() *Graph {
 		outcome("OutcomeAborted", run.Aborted, "ReleaseLease"),
 		outcome("OutcomeAbortedNoLease", run.Aborted, "Report"),
 		outcome("OutcomeDirty", run.Dirty, "Report"),
-		{Name: "ReleaseLease", Kind: Task, Call: "lease/release", Section: "lease", Next: "Report", Fault: "OutcomeDirty",
-			Effects: []Effect{{Kind: graph.ReleasesLease}}},
-		{Name: "Report", Kind: Task, Call: "report/report", Section: "report", Next: "ByOutcome", Fault: "ReportFailed",
-			Effects: []Effect{{Kind: graph.Reports}}},
-		{Name: "ByOutcome", Kind: Choice, Rules: []Rule{
+		{Name: "ReleaseLease", Kind: task, Call: "lease/release", Section: "lease", Next: "Report", Fault: "OutcomeDirty",
+			Effects: []effect{{Kind: graph.ReleasesLease}}},
+		{Name: "Report", Kind: task, Call: "report/report", Section: "report", Next: "ByOutcome", Fault: "ReportFailed",
+			Effects: []effect{{Kind: graph.Reports}}},
+		{Name: "ByOutcome", Kind: choice, Rules: []rule{
 			{When: ended(run.Evaluated), Next: "Evaluated"}, {When: ended(run.Recovered), Next: "Recovered"},
 			{When: ended(run.RolledBack), Next: "RolledBack"}, {When: ended(run.Aborted), Next: "Aborted"}}, Default: "Dirty"},
-		{Name: "Evaluated", Kind: Succeed},
-		{Name: "Recovered", Kind: Succeed},
-		{Name: "Skipped", Kind: Succeed},
-		{Name: "RolledBack", Kind: Fail, Cause: "The workload was not recovered; every change was undone."},
-		{Name: "Aborted", Kind: Fail, Cause: "The workload was not recovered; nothing was changed."},
-		{Name: "Dirty", Kind: Fail, Cause: "Someone must look: the lease is kept until fallback resolve."},
-		{Name: "Refused", Kind: Fail, Cause: "The run was not admitted: its plan, mode or input is not acceptable; nothing was changed."},
-		{Name: "ReportFailed", Kind: Fail, Cause: "The run ended, and its report could not be written."},
+		{Name: "Evaluated", Kind: succeed},
+		{Name: "Recovered", Kind: succeed},
+		{Name: "Skipped", Kind: succeed},
+		{Name: "RolledBack", Kind: fail, Cause: "The workload was not recovered; every change was undone."},
+		{Name: "Aborted", Kind: fail, Cause: "The workload was not recovered; nothing was changed."},
+		{Name: "Dirty", Kind: fail, Cause: "Someone must look: the lease is kept until fallback resolve."},
+		{Name: "Refused", Kind: fail, Cause: "The run was not admitted: its plan, mode or input is not acceptable; nothing was changed."},
+		{Name: "ReportFailed", Kind: fail, Cause: "The run ended, and its report could not be written."},
 	}
 	return g
 }

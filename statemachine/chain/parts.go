@@ -19,22 +19,20 @@ const (
 
 // The graph is data; qualified names would bury it.
 type (
-	Graph      = graph.Graph
-	Node       = graph.Node
-	Rule       = graph.Rule
-	Effect     = graph.Effect
-	EffectKind = graph.EffectKind
+	node   = graph.Node
+	rule   = graph.Rule
+	effect = graph.Effect
 )
 
 const (
-	Task    = graph.Task
-	Await   = graph.Await
-	Tier    = graph.Tier
-	Choice  = graph.Choice
-	Pass    = graph.Pass
-	Wait    = graph.Wait
-	Succeed = graph.Succeed
-	Fail    = graph.Fail
+	task    = graph.Task
+	await   = graph.Await
+	tier    = graph.Tier
+	choice  = graph.Choice
+	pass    = graph.Pass
+	wait    = graph.Wait
+	succeed = graph.Succeed
+	fail    = graph.Fail
 )
 
 // on pairs phases with the nodes they lead to: phase, next, phase, next. A phase that leads to "" ends a tier as a fault does.
@@ -47,17 +45,17 @@ func on(pairs ...string) []graph.On {
 }
 
 // undone are the compensations of every change: both work from the journal.
-func undone() []EffectKind { return []EffectKind{graph.RollsBack, graph.TearsDown} }
+func undone() []graph.EffectKind { return []graph.EffectKind{graph.RollsBack, graph.TearsDown} }
 
-func changes() []Effect { return []Effect{{Kind: graph.ChangesTarget, Undo: undone()}} }
+func changes() []effect { return []effect{{Kind: graph.ChangesTarget, Undo: undone()}} }
 
 // verifies: the probe pod is a change too.
-func verifies() []Effect {
-	return append(changes(), Effect{Kind: graph.VerifiesIsolation, When: []string{"Verified"}})
+func verifies() []effect {
+	return append(changes(), effect{Kind: graph.VerifiesIsolation, When: []string{"Verified"}})
 }
 
-func tearsDown() []Effect {
-	return []Effect{{Kind: graph.TearsDown, When: []string{"Undone", "NothingToUndo"}}}
+func tearsDown() []effect {
+	return []effect{{Kind: graph.TearsDown, When: []string{"Undone", "NothingToUndo"}}}
 }
 
 func reassess() *graph.Demotion {
@@ -66,7 +64,7 @@ func reassess() *graph.Demotion {
 
 func mode(m string) cond.Cond { return cond.Equals("$.mode", m) }
 
-func status(signal string) cond.Path { return cond.Path("$.assess.signals." + signal + ".status") }
+func status(name string) cond.Path { return cond.Path("$.assess.signals." + name + ".status") }
 
 func yes(name string) cond.Cond { return cond.Equals(status(name), string(signal.True)) }
 
@@ -74,8 +72,8 @@ func enabled(tier string) cond.Cond { return cond.Is(cond.Path("$.admit.tiers."+
 
 func ended(o run.Outcome) cond.Cond { return cond.Equals("$.outcome.name", string(o)) }
 
-func outcome(name string, o run.Outcome, next string) Node {
-	return Node{Name: name, Kind: Pass, Title: "outcome: " + string(o), Result: map[string]string{"name": string(o)}, ResultPath: "$.outcome", Next: next}
+func outcome(name string, o run.Outcome, next string) node {
+	return node{Name: name, Kind: pass, Title: "outcome: " + string(o), Result: map[string]string{"name": string(o)}, ResultPath: "$.outcome", Next: next}
 }
 
 // vars declares the domain of everything a choice reads in a section, besides its phase.
@@ -84,8 +82,8 @@ func vars() []graph.Var {
 	for _, name := range signal.Names {
 		out = append(out, graph.Var{Path: status(string(name)), Values: cond.Texts(signal.Statuses...)})
 	}
-	for _, tier := range []string{"VolumeAttachmentSync", "ControlPlaneReconcile", "DegradedStatefulSet"} {
-		out = append(out, graph.Var{Path: cond.Path("$.admit.tiers." + tier), Values: cond.Flags()})
+	for _, t := range []string{"VolumeAttachmentSync", "ControlPlaneReconcile", "DegradedStatefulSet"} {
+		out = append(out, graph.Var{Path: cond.Path("$.admit.tiers." + t), Values: cond.Flags()})
 	}
 	return out
 }

@@ -97,8 +97,9 @@ func evalComparison(fields map[string]json.RawMessage, doc any) (bool, error) {
 	}
 	found, missing := doc, false
 	for _, name := range path.Names() {
-		object, ok := found.(map[string]any)
-		if found, ok = object[name]; !ok {
+		object, isObject := found.(map[string]any)
+		member, there := object[name]
+		if found = member; !isObject || !there {
 			missing = true
 			break
 		}

@@ -78,9 +78,8 @@ func (w *walker) wait(ctx context.Context, s *graph.State, doc any) (left, any, 
 	if err != nil {
 		return left{reason: ErrRuntime, failed: runtimeError(s, err)}, doc, nil
 	}
-	text, _ := found.(string)
-	until, err := time.Parse(time.RFC3339, text)
-	if err != nil {
+	until, ok := timestamp(found)
+	if !ok {
 		return left{reason: ErrRuntime, failed: runtimeError(s, fmt.Errorf("%s is no RFC 3339 time: %v", s.TimestampPath, found))}, doc, nil
 	}
 	if d := until.Sub(w.Now()); d > 0 {
@@ -88,7 +87,14 @@ func (w *walker) wait(ctx context.Context, s *graph.State, doc any) (left, any, 
 			return left{}, doc, fmt.Errorf("walk: stopped in %s: %w", s.Name, err)
 		}
 	}
-	return left{kind: Exited, next: s.Next, reason: "waited until " + text}, doc, nil
+	return left{kind: Exited, next: s.Next, reason: "waited until " + until.Format(time.RFC3339)}, doc, nil
+}
+
+// timestamp reads an RFC 3339 time.
+func timestamp(v any) (time.Time, bool) {
+	text, _ := v.(string)
+	at, err := time.Parse(time.RFC3339, text)
+	return at, err == nil
 }
 
 // tooLarge is the error of a payload over the limit. States.ALL does not catch it.

@@ -101,6 +101,14 @@ func TestProve(t *testing.T) {
 	}
 }
 
+// The project itself: its functions, its template, its fault codes.
+func TestTheProjectHolds(t *testing.T) {
+	out, err := call(t, "prove", "--root", filepath.Join("..", "..", ".."))
+	if err != nil || !strings.Contains(out, "compared with functions/") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
 func TestProvePrintsEachInvariant(t *testing.T) {
 	out, err := call(t, "prove", "--root", t.TempDir())
 	if err != nil || strings.Count(out, " ok ") != 11 {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -196,7 +197,7 @@ func (o *options) spawn(cmd *cobra.Command, dir, logPath string) (*os.Process, i
 	}
 	defer to.Close()
 	// The supervisor is a sibling of this command, wherever the program has put it.
-	args := append(strings.Fields(cmd.Parent().CommandPath())[1:], "supervise", "--name", o.name, "--dir", dir, "--nodes", strconv.Itoa(o.nodes))
+	args := slices.Concat(strings.Fields(cmd.Parent().CommandPath())[1:], []string{"supervise", "--name", o.name, "--dir", dir, "--nodes", strconv.Itoa(o.nodes)})
 	if o.source != "" {
 		args = append(args, "--source", o.source)
 	}

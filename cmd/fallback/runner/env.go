@@ -29,24 +29,8 @@ func loadPlan(_ context.Context, ref run.PlanRef) (*plan.Plan, error) {
 		return nil, fault.New(fault.PlanInvalid, op, problems)
 	}
 	p = p.WithDefaults()
-	dir := filepath.Dir(ref.URI)
-	absolute(dir, p)
+	p.Absolute(filepath.Dir(ref.URI))
 	return p, nil
-}
-
-// absolute makes the plan's relative paths relative to the plan's own directory.
-func absolute(dir string, p *plan.Plan) {
-	fix := func(path *string) {
-		if *path != "" && !filepath.IsAbs(*path) {
-			*path = filepath.Join(dir, *path)
-		}
-	}
-	if k := p.Spec.Cluster.Kubeconfig; k != nil {
-		fix(&k.Path)
-	}
-	if i := p.Spec.Inventory; i != nil && i.Manifests != nil {
-		fix(&i.Manifests.Path)
-	}
 }
 
 // openInventory opens the plan's manifest bundle, whose path loadPlan has made absolute.

@@ -110,7 +110,7 @@ func (r *Runner) prepare(ctx context.Context, q Request) (run.Run, error) {
 		return run.Run{}, problems
 	}
 	p = p.WithDefaults()
-	absolute(filepath.Dir(path), p)
+	p.Absolute(filepath.Dir(path))
 	c, err := r.env.Connect(ctx, p)
 	if err != nil {
 		return run.Run{}, err

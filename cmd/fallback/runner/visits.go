@@ -7,6 +7,7 @@ import (
 	"fallbackchain.io/fallback/cmd/fallback/runstore"
 	"fallbackchain.io/fallback/shared/report"
 	"fallbackchain.io/fallback/shared/run"
+	"fallbackchain.io/fallback/statemachine/graph"
 	"fallbackchain.io/fallback/statemachine/walk"
 )
 
@@ -26,6 +27,14 @@ func fold(es []walk.Event) []report.Visit {
 	open := false
 	for _, e := range es {
 		last := len(out) - 1
+		if last >= 0 && e.Type == graph.Choice && e.State == out[last].State+"Phase" {
+			// It only asks whether the state before it is done. Where it leads is where that state leads.
+			if e.Kind == walk.Exited {
+				out[last].Next = e.Next
+				open = e.Next == out[last].State
+			}
+			continue
+		}
 		switch e.Kind {
 		case walk.Entered:
 			if open && out[last].State == e.State {
@@ -45,7 +54,7 @@ func fold(es []walk.Event) []report.Visit {
 			v := &out[last]
 			v.Duration, v.Reason, v.Cause, v.Next = e.At.Sub(v.StartedAt), e.Reason, e.Cause, e.Next
 			v.Failed = e.Kind == walk.Caught || (v.Function != "" && report.IsFailure(e.Reason))
-			open = e.Kind == walk.Exited && e.Next == e.State
+			open = false
 		}
 	}
 	return out

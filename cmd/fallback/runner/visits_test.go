@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"fallbackchain.io/fallback/statemachine/graph"
 	"fallbackchain.io/fallback/statemachine/walk"
 )
 
@@ -14,9 +15,13 @@ func TestFoldGathersRounds(t *testing.T) {
 		{Kind: walk.Exited, State: "Admit", Next: "Await", Reason: "Admitted", At: at(1)},
 		{Kind: walk.Entered, State: "Await", Function: "volumesync", At: at(1)},
 		{Kind: walk.Retried, State: "Await", At: at(2)},
-		{Kind: walk.Exited, State: "Await", Next: "Await", Reason: "Running", At: at(46)},
+		{Kind: walk.Exited, State: "Await", Next: "AwaitPhase", Reason: "Running", At: at(46)},
+		{Kind: walk.Entered, State: "AwaitPhase", Type: graph.Choice, At: at(46)},
+		{Kind: walk.Exited, State: "AwaitPhase", Type: graph.Choice, Next: "Await", At: at(46)},
 		{Kind: walk.Entered, State: "Await", Function: "volumesync", At: at(46)},
-		{Kind: walk.Exited, State: "Await", Next: "Give", Reason: "Failed", At: at(50)},
+		{Kind: walk.Exited, State: "Await", Next: "AwaitPhase", Reason: "Failed", At: at(50)},
+		{Kind: walk.Entered, State: "AwaitPhase", Type: graph.Choice, At: at(50)},
+		{Kind: walk.Exited, State: "AwaitPhase", Type: graph.Choice, Next: "Give", At: at(50)},
 		{Kind: walk.Entered, State: "Gate", Function: "gate", At: at(50)},
 		{Kind: walk.Caught, State: "Gate", Next: "Undo", Reason: "Unavailable", Cause: "refused", At: at(51)},
 		{Kind: walk.Entered, State: "Report", Function: "report", At: at(51)},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"fallbackchain.io/fallback/shared/run"
@@ -44,13 +45,13 @@ func Summary(w io.Writer, dir string, r run.Run, terminal, errName, cause, dryRu
 	if g := r.Gate; g != nil && g.PassedAt != nil {
 		fmt.Fprintf(w, "RTO      %s from detection to the gate\n", short(g.PassedAt.Sub(r.Trigger.At)))
 	}
-	if q := r.Quarantine; q != nil && q.Level == "Applied" {
-		fmt.Fprintln(w, "Note     quarantine level Applied: the policies were read back; their enforcement is unproven")
-	}
 	for _, u := range []*run.Undo{r.Rollback, r.Teardown} {
 		if u != nil && len(u.Left) > 0 {
 			fmt.Fprintf(w, "Left     %s\n", strings.Join(u.Left, "\n         "))
 		}
+	}
+	for _, n := range Remarks(r) {
+		fmt.Fprintf(w, "Note     %s\n", n)
 	}
 	if r.Report != nil {
 		fmt.Fprintf(w, "Report   %s\n", r.Report.HTML)
@@ -72,17 +73,39 @@ func Path(r run.Run) string {
 			parts = append(parts, fmt.Sprintf("%s ✗ %s", t.name, d.Fault.Error))
 		case t.section != nil && t.section.Phase == run.Failed:
 			parts = append(parts, fmt.Sprintf("%s ✗ %s", t.name, t.section.Reason))
-		case t.section != nil:
+		case t.section != nil && t.section.Phase == run.Succeeded:
 			parts = append(parts, fmt.Sprintf("%s ✓", t.name))
+		case t.section != nil:
+			parts = append(parts, fmt.Sprintf("%s ✗ cut off", t.name))
 		}
 	}
 	if g := r.Gate; g != nil {
 		parts = append(parts, "gate "+string(g.Phase))
 	}
-	for name, u := range map[string]*run.Undo{"rollback": r.Rollback, "teardown": r.Teardown} {
-		if u != nil {
-			parts = append(parts, name+" "+string(u.Phase))
-		}
+	if r.Rollback != nil {
+		parts = append(parts, "rollback "+string(r.Rollback.Phase))
+	}
+	if r.Teardown != nil {
+		parts = append(parts, "teardown "+string(r.Teardown.Phase))
 	}
 	return strings.Join(parts, " → ")
+}
+
+// Remarks are what limits the verdict, and why a run did not get further.
+func Remarks(r run.Run) []string {
+	var out []string
+	if q := r.Quarantine; q != nil && q.Level == "Applied" {
+		out = append(out, "quarantine level Applied: the policies were read back; their enforcement is unproven")
+	}
+	if r.Mode == run.Recover && r.Degraded != nil && r.Degraded.Phase == run.Succeeded && r.Outcome != nil && r.Outcome.Name == run.Recovered {
+		out = append(out, "the workload runs degraded: one replica, relaxed as the plan says")
+	}
+	if l := r.Lease; l != nil && l.Holder != "" && l.Holder != r.ID {
+		out = append(out, firstLine("the workload's lease was not to be had: "+l.Message))
+	}
+	for section, f := range r.Faults {
+		out = append(out, firstLine(fmt.Sprintf("%s: %s %s", section, f.Error, f.Cause)))
+	}
+	slices.Sort(out)
+	return out
 }

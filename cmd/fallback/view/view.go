@@ -36,6 +36,9 @@ func (l *Live) Event(e walk.Event) {
 	if l.started.IsZero() {
 		l.started = e.At
 	}
+	if e.Type == graph.Choice && e.State == l.waiting+"Phase" {
+		return // it only asks whether the state before it is done
+	}
 	switch e.Kind {
 	case walk.Entered:
 		if l.waiting != e.State {
@@ -50,7 +53,7 @@ func (l *Live) Event(e walk.Event) {
 	case walk.Caught:
 		l.line(e.At, "✗", e.State, e.At.Sub(l.since), fmt.Sprintf("%s %s → %s", e.Reason, firstLine(e.Cause), e.Next))
 	case walk.Exited:
-		if e.Next == e.State || l.routing(e) {
+		if run.Phase(e.Reason) == run.Running || l.routing(e) {
 			return
 		}
 		why := e.Reason

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -37,7 +38,7 @@ func (j Janitor) Request(ctx context.Context, e events.Janitor) error {
 	if err != nil {
 		return err
 	}
-	if out.StatusCode != 202 {
+	if out.StatusCode != http.StatusAccepted {
 		return fmt.Errorf("the janitor function %s answered %d: expected 202", j.ARN, out.StatusCode)
 	}
 	return nil

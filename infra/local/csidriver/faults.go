@@ -147,7 +147,8 @@ func Faults(stateDir string) (map[string]Fault, error) {
 func (d *Driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	rpc := info.FullMethod[strings.LastIndex(info.FullMethod, "/")+1:]
 	vol, node := ids(req)
-	resp, err := d.injected(rpc, vol, node)
+	var resp any
+	err := d.injected(rpc, vol, node)
 	if err == nil {
 		resp, err = next(ctx, req)
 	}
@@ -160,7 +161,7 @@ func (d *Driver) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	return resp, err
 }
 
-func (d *Driver) injected(rpc, vol, node string) (any, error) {
+func (d *Driver) injected(rpc, vol, node string) error {
 	fs, err := Faults(d.opt.StateDir)
 	if err != nil {
 		d.opt.Log.Error("fault files ignored", "err", err)
@@ -179,9 +180,9 @@ func (d *Driver) injected(rpc, vol, node string) (any, error) {
 			d.opt.Log.Error("fault not counted", "fault", name, "err", err)
 		}
 		c, _ := f.code()
-		return nil, status.Error(c, f.Message)
+		return status.Error(c, f.Message)
 	}
-	return nil, nil
+	return nil
 }
 
 func (d *Driver) unpublished(vol string) {

@@ -17,7 +17,7 @@ func (d *Driver) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.Nod
 		AccessibleTopology: &csi.Topology{Segments: map[string]string{TopologyKey: DefaultZone}}}, nil
 }
 
-// NodeGetCapabilities: nothing beyond publish and unpublish.
+// NodeGetCapabilities names nothing beyond publish and unpublish.
 func (d *Driver) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
 	return &csi.NodeGetCapabilitiesResponse{}, nil
 }

@@ -46,6 +46,18 @@ func attachError(ctx context.Context, b *breaker) error {
 	if err != nil {
 		return err
 	}
+	// The attach/detach controller must have given up its attempt: while it waits for an attachment, it does not notice for two
+	// minutes when that is deleted (https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/volume/csi/csi_attacher.go).
+	err = b.wait(ctx, "FailedAttachVolume of the replacement of "+s.String(), func(ctx context.Context) (bool, error) {
+		p, err := b.replacement(ctx, s.pod)
+		if p == nil || err != nil {
+			return false, err
+		}
+		return b.warned(ctx, p, "FailedAttachVolume", "stuck attaching")
+	}, cluster.Pods, cluster.Events)
+	if err != nil {
+		return err
+	}
 	// From now on a reset mends it. Not before: the detach from the first node would have been one.
 	f.UntilUnpublished = true
 	if err := csidriver.SetFault(b.layout.CSIState(), name, f); err != nil {

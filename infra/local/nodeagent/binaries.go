@@ -25,7 +25,14 @@ type binaries struct {
 	debian string
 
 	mu    sync.Mutex
-	found map[string]string
+	found map[string]*search
+}
+
+// search is one for a major version; others wait for it.
+type search struct {
+	over chan struct{}
+	dir  string
+	err  error
 }
 
 // fetchable are the versions the library is asked for, by major version; its own names of them.
@@ -33,25 +40,40 @@ var fetchable = map[string]embedded.PostgresVersion{
 	"14": embedded.V14, "15": embedded.V15, "16": embedded.V16, "17": embedded.V17, "18": embedded.V18,
 }
 
-// dir is the directory of initdb and postgres of a major version; "" takes any.
+// dir is the directory of initdb and postgres of a major version; "" takes any. A search that failed is made again by the next
+// call.
 func (b *binaries) dir(ctx context.Context, major string) (string, error) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if d, ok := b.found[major]; ok {
-		return d, nil
+	s := b.found[major]
+	if s == nil {
+		s = &search{over: make(chan struct{})}
+		if b.found == nil {
+			b.found = map[string]*search{}
+		}
+		b.found[major] = s
+		// The library's download takes no context: it goes on when its caller has left, for the next one.
+		go b.search(context.WithoutCancel(ctx), major, s)
 	}
-	d, err := b.local(ctx, major)
-	if d == "" && err == nil {
-		d, err = b.fetch(major)
+	b.mu.Unlock()
+	select {
+	case <-s.over:
+		return s.dir, s.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
 	}
-	if err != nil {
-		return "", err
+}
+
+func (b *binaries) search(ctx context.Context, major string, s *search) {
+	defer close(s.over)
+	s.dir, s.err = b.local(ctx, major)
+	if s.dir == "" && s.err == nil {
+		s.dir, s.err = b.fetch(major)
 	}
-	if b.found == nil {
-		b.found = map[string]string{}
+	if s.err != nil {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.found, major)
 	}
-	b.found[major] = d
-	return d, nil
 }
 
 // local looks in PATH and where distributions put them. The newest of several wins.

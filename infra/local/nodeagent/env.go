@@ -28,7 +28,7 @@ func environment(ctx context.Context, c dynamic.Interface, p *corev1.Pod, con *c
 			continue
 		}
 		data, err := src.data(ctx, kind, name)
-		if err != nil && !(optional && apierrors.IsNotFound(err)) {
+		if err != nil && (!optional || !apierrors.IsNotFound(err)) {
 			return nil, err
 		}
 		for k, v := range data {

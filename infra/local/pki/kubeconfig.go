@@ -1,7 +1,6 @@
 package pki
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -70,7 +69,7 @@ func sameNames(have, want *x509.Certificate) bool {
 	return have.Subject.CommonName == want.Subject.CommonName &&
 		sameSet(have.Subject.Organization, want.Subject.Organization) &&
 		slices.Equal(have.DNSNames, want.DNSNames) &&
-		slices.EqualFunc(have.IPAddresses, want.IPAddresses, func(a, b net.IP) bool { return bytes.Equal(a.To16(), b.To16()) })
+		slices.EqualFunc(have.IPAddresses, want.IPAddresses, net.IP.Equal)
 }
 
 // sameSet ignores the order: the encoding of a certificate sorts the organizations.

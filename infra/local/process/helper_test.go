@@ -125,7 +125,6 @@ func open(t *testing.T, onEvent func(Event)) *Manager {
 	return m
 }
 
-
 func recorded(t *testing.T, file, name string, pid int) bool {
 	t.Helper()
 	data, err := os.ReadFile(file)

@@ -24,7 +24,7 @@ func readCredentials(ctx context.Context, c *cluster.Client, namespace, name str
 	}
 	cr := credentials{string(s.Data[corev1.BasicAuthUsernameKey]), string(s.Data[corev1.BasicAuthPasswordKey])}
 	if cr.user == "" || cr.password == "" {
-		return cr, fmt.Errorf("Secret %s/%s: expected the keys username and password", namespace, name)
+		return cr, fmt.Errorf("the Secret %s/%s: expected the keys username and password", namespace, name)
 	}
 	return cr, nil
 }
@@ -156,21 +156,26 @@ func Counts(ctx context.Context, kubeconfig, namespace string) (map[string]int, 
 	return out, err
 }
 
-// Exec runs a statement as the database's owner on one pod of the shop.
+// Exec runs a statement as the database's owner on one pod of the shop, and returns the rows it changed.
 func Exec(ctx context.Context, c *cluster.Client, namespace, pod, sql string, args ...any) (int64, error) {
-	cr, err := readCredentials(ctx, c, namespace, AppSecret)
-	if err != nil {
-		return 0, err
-	}
-	p, err := cluster.Get[corev1.Pod](ctx, c, cluster.Pods, namespace, pod)
-	if err != nil {
-		return 0, err
-	}
 	var n int64
-	err = onPod(ctx, c, p, cr, func(ctx context.Context, _ string, conn *pgx.Conn) error {
+	err := Query(ctx, c, namespace, pod, func(ctx context.Context, conn *pgx.Conn) error {
 		tag, err := conn.Exec(ctx, sql, args...)
 		n = tag.RowsAffected()
 		return err
 	})
 	return n, err
+}
+
+// Query gives fn a connection to one pod's server as the database's owner.
+func Query(ctx context.Context, c *cluster.Client, namespace, pod string, fn func(context.Context, *pgx.Conn) error) error {
+	cr, err := readCredentials(ctx, c, namespace, AppSecret)
+	if err != nil {
+		return err
+	}
+	p, err := cluster.Get[corev1.Pod](ctx, c, cluster.Pods, namespace, pod)
+	if err != nil {
+		return err
+	}
+	return onPod(ctx, c, p, cr, func(ctx context.Context, _ string, conn *pgx.Conn) error { return fn(ctx, conn) })
 }

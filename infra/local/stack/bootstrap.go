@@ -61,7 +61,7 @@ func (s *Stack) installNode(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	nodes := s.dyn.Resource(gvr("", "v1", "nodes"))
+	nodes := s.dyn.Resource(v1("", "nodes"))
 	if _, err := nodes.Patch(ctx, node.GetName(), types.StrategicMergePatchType, status, metav1.PatchOptions{FieldManager: manager}, "status"); err != nil {
 		return err
 	}
@@ -76,14 +76,14 @@ func (s *Stack) installNode(ctx context.Context, i int) error {
 // awaitReady waits for the nodes and for the CSI controller: its pod, as the Deployment may still tell of an earlier start, and
 // then the Deployment.
 func (s *Stack) awaitReady(ctx context.Context) error {
-	nodes := s.dyn.Resource(gvr("", "v1", "nodes"))
+	nodes := s.dyn.Resource(v1("", "nodes"))
 	err := parallel(ctx, s.record.Nodes, func(ctx context.Context, i int) error {
 		return await(ctx, nodes, byName(kwok.NodeName(i)), condition("Ready"))
 	})
 	if err != nil || slices.Contains(s.opt.without, NodeAgent) {
 		return err
 	}
-	pods := s.dyn.Resource(gvr("", "v1", "pods")).Namespace(CSIControllerNamespace)
+	pods := s.dyn.Resource(v1("", "pods")).Namespace(CSIControllerNamespace)
 	err = await(ctx, pods, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + CSIController}, func(u *unstructured.Unstructured) (bool, string) {
 		if u.GetDeletionTimestamp() != nil {
 			return false, "it is being deleted"
@@ -96,7 +96,7 @@ func (s *Stack) awaitReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d := s.dyn.Resource(gvr("apps", "v1", "deployments")).Namespace(CSIControllerNamespace)
+	d := s.dyn.Resource(v1("apps", "deployments")).Namespace(CSIControllerNamespace)
 	return await(ctx, d, byName(CSIController), condition("Available"))
 }
 

@@ -231,4 +231,3 @@ func auditNames(t *testing.T, path, user, resource string) {
 	}
 	t.Errorf("the audit log does not say that %s created %s", user, resource)
 }
-

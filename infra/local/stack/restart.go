@@ -18,7 +18,7 @@ import (
 // freeLeases deletes the nodes' leases that an earlier simulation holds: the new one plays a node's pods only once it has the
 // lease, and would wait ten seconds for that.
 func (s *Stack) freeLeases(ctx context.Context) error {
-	leases := s.dyn.Resource(gvr("coordination.k8s.io", "v1", "leases")).Namespace("kube-node-lease")
+	leases := s.dyn.Resource(v1("coordination.k8s.io", "leases")).Namespace("kube-node-lease")
 	return parallel(ctx, s.record.Nodes, func(ctx context.Context, i int) error {
 		err := leases.Delete(ctx, kwok.NodeName(i), metav1.DeleteOptions{})
 		if apierrors.IsNotFound(err) {
@@ -31,7 +31,7 @@ func (s *Stack) freeLeases(ctx context.Context) error {
 // restartPods says of every pod that was ready when the stack stopped that it is not, until the node agent says so again: its
 // processes ended with the stack.
 func (s *Stack) restartPods(ctx context.Context) error {
-	pods, err := s.dyn.Resource(gvr("", "v1", "pods")).List(ctx, metav1.ListOptions{})
+	pods, err := s.dyn.Resource(v1("", "pods")).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (s *Stack) patchPod(ctx context.Context, p unstructured.Unstructured, patch
 	if err != nil {
 		return err
 	}
-	_, err = s.dyn.Resource(gvr("", "v1", "pods")).Namespace(p.GetNamespace()).
+	_, err = s.dyn.Resource(v1("", "pods")).Namespace(p.GetNamespace()).
 		Patch(ctx, p.GetName(), types.StrategicMergePatchType, data, metav1.PatchOptions{FieldManager: manager}, sub...)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) { // gone, or another one of its name
 		return nil
@@ -78,7 +78,7 @@ func (s *Stack) powerOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	nodes := s.dyn.Resource(gvr("", "v1", "nodes"))
+	nodes := s.dyn.Resource(v1("", "nodes"))
 	return parallel(ctx, s.record.Nodes, func(ctx context.Context, i int) error {
 		_, err := nodes.Patch(ctx, kwok.NodeName(i), types.MergePatchType, patch, metav1.PatchOptions{FieldManager: manager})
 		return err

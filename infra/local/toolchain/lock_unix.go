@@ -31,7 +31,7 @@ func lock(ctx context.Context, path string, waiting func()) (unlock func(), err 
 		return func() { _ = f.Close() }, nil
 	case <-ctx.Done():
 		// The system call cannot be interrupted; whoever gets the lock late gives it back at once.
-		go func() { <-got; _ = f.Close() }()
+		go func() { _, _ = <-got, f.Close() }()
 		return nil, fmt.Errorf("wait for another build (%s): %w", path, context.Cause(ctx))
 	}
 }

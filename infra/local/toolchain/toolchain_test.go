@@ -258,4 +258,3 @@ func TestGroupsFitTheirModules(t *testing.T) {
 		}
 	}
 }
-

@@ -44,7 +44,7 @@ func TestEveryNamedPathHasALimit(t *testing.T) {
 }
 
 func TestNestedTimeouts(t *testing.T) {
-	if !(MinRound <= Slice && Slice < FunctionTimeout && FunctionTimeout < TaskTimeout && MachineTimeout < LeaseDuration) {
+	if MinRound > Slice || Slice >= FunctionTimeout || FunctionTimeout >= TaskTimeout || MachineTimeout >= LeaseDuration {
 		t.Error("want MinRound <= Slice < FunctionTimeout < TaskTimeout, MachineTimeout < LeaseDuration")
 	}
 }

@@ -13,7 +13,9 @@ import (
 	"fallbackchain.io/fallback/infra/local/csidriver"
 )
 
-func main() {
+func main() { os.Exit(serve()) }
+
+func serve() int {
 	endpoint := flag.String("endpoint", "csi.sock", "unix socket to serve on")
 	var opt csidriver.Options
 	flag.StringVar(&opt.StateDir, "state-dir", "csi-state", "directory of volumes, snapshots, faults and the driver's records")
@@ -32,6 +34,7 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
