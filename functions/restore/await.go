@@ -40,7 +40,7 @@ func await(ctx context.Context, s *step.Session) (run.Restore, error) {
 		return out, cluster.Fault("wait for the restore into "+ns, err)
 	case ok:
 		out.Phase, out.Reason = run.Succeeded, ""
-		out.Message = fmt.Sprintf("%d claims are bound and the StatefulSet's pods are ready", len(out.Claims))
+		out.Message = "the StatefulSet's claims are bound and its pods are ready"
 	case s.Over(out.Deadline):
 		out.Phase, out.Reason = run.Failed, string(fault.BudgetExceeded)
 		out.Message = fmt.Sprintf("not restored within %s: %s", s.Plan.Spec.Drill.RestoreBudget, few(waits))

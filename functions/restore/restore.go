@@ -34,10 +34,11 @@ func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.
 	}
 }
 
-// Bounds of the section's lists.
+// Bounds of the section's lists: the journal has every claim and object.
 const (
-	listItems = 20
-	listRunes = 160
+	claimItems = 8
+	listItems  = 20
+	listRunes  = 160
 )
 
 // isolated refuses to restore into a namespace whose quarantine was not verified at the plan's level.
@@ -80,7 +81,7 @@ func start(ctx context.Context, s *step.Session) (run.Restore, error) {
 	if err != nil {
 		return out, err
 	}
-	out.Claims = claims
+	out.Claims = claims[:min(len(claims), claimItems)]
 	for _, o := range objects {
 		if o.GetKind() == "PersistentVolumeClaim" && o.GetNamespace() == from {
 			continue // restoreClaims said what became of it

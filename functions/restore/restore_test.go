@@ -1,6 +1,8 @@
 package restore_test
 
 import (
+	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -52,11 +54,7 @@ func snapshot(name, claim, taken string, ready bool, labels string) []string {
 	}
 }
 
-func itoa(n int64) string {
-	b, _ := (&unstructured.Unstructured{Object: map[string]any{"kind": "x", "n": n}}).MarshalJSON()
-	_, after, _ := strings.Cut(string(b), `"n":`)
-	return strings.TrimRight(after, "}\n")
-}
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 const fast = "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: fast}\nprovisioner: csi.example\nreclaimPolicy: Delete"
 
@@ -281,6 +279,29 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// A section stays small however large the workload is.
+func TestSectionStaysSmall(t *testing.T) {
+	var objects, docs []string
+	long := strings.Repeat("x", 40)
+	for i := range 60 {
+		objects = append(objects, snapshot("s"+itoa(int64(i)), "data-pg-"+itoa(int64(i)), "2026-11-20T02:00:00Z", true, "")...)
+		docs = append(docs, "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: "+long+itoa(int64(i))+", namespace: shop}")
+	}
+	w := world(t, append(objects, fast)...)
+	w.Bundle = steptest.BundleOf(t, nil, nil, append(docs, strings.Replace(statefulSet, "replicas: 2", "replicas: 60", 1))...)
+	out, err := start(t, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(out)
+	if err != nil || len(b) > run.SectionLimit {
+		t.Errorf("the section has %d bytes, at most %d are allowed (%v)", len(b), run.SectionLimit, err)
+	}
+	if !strings.Contains(out.Message, "60 claims") || !strings.Contains(out.LeftOut[len(out.LeftOut)-1], "40 more") {
+		t.Errorf("it does not say how many there are: %s; %q", out.Message, out.LeftOut[len(out.LeftOut)-1])
+	}
+}
+
 func TestAwait(t *testing.T) {
 	bound := func(w *steptest.World, name, phase string) {
 		w.Put(cluster.PersistentVolumeClaims, "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: "+name+", namespace: drill-"+w.Run.ID+"}\nstatus: {phase: "+phase+"}")
@@ -295,7 +316,7 @@ func TestAwait(t *testing.T) {
 		phase   run.Phase
 		message string
 	}{
-		{name: "everything is there", phase: run.Succeeded, message: "2 claims are bound and the StatefulSet's pods are ready", act: func(w *steptest.World) {
+		{name: "everything is there", phase: run.Succeeded, message: "the StatefulSet's claims are bound and its pods are ready", act: func(w *steptest.World) {
 			bound(w, "data-pg-0", "Bound")
 			bound(w, "data-pg-1", "Bound")
 			pod(w, "pg-0", "True")

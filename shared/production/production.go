@@ -41,17 +41,26 @@ const page = 500
 // Read lists everything in a namespace that is not expected to change by itself. Every resource that the API server offers for
 // listing must be readable: what could not be read could not be proved, so it is an error.
 func Read(ctx context.Context, c *cluster.Client, namespace string) (Versions, error) {
-	lists, err := discovery.ServerPreferredNamespacedResources(c.Discovery)
+	all, err := Resources(c)
 	if err != nil {
-		return nil, cluster.Fault("discover the resources of namespace "+namespace, err)
+		return nil, err
 	}
 	out := Versions{}
-	for _, gvr := range listable(lists) {
+	for _, gvr := range all {
 		if err := read(ctx, c, gvr, namespace, out); err != nil {
 			return nil, cluster.Fault(fmt.Sprintf("list %s in namespace %s", gvr.GroupResource(), namespace), err)
 		}
 	}
 	return out, nil
+}
+
+// Resources are those that Read lists.
+func Resources(c *cluster.Client) ([]schema.GroupVersionResource, error) {
+	lists, err := discovery.ServerPreferredNamespacedResources(c.Discovery)
+	if err != nil {
+		return nil, cluster.Fault("discover the resources that have a namespace", err)
+	}
+	return listable(lists), nil
 }
 
 // listable are the resources that can be listed and do not churn, in a stable order.

@@ -38,11 +38,19 @@ func cell(s string) string {
 	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(firstLine(s))
 }
 
+// because is a reason with its message, either of which may be missing.
+func because(reason, message string) string {
+	if reason != "" && message != "" {
+		return reason + ": " + message
+	}
+	return reason + message
+}
+
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 UTC") }
 
 var functions = template.FuncMap{
 	"cell": cell, "stamp": stamp, "round": round, "signals": SignalRows,
-	"join": func(s []string) string { return strings.Join(s, "; ") },
+	"join": func(s []string) string { return strings.Join(s, "; ") }, "because": because,
 }
 
 var markdown = template.Must(template.New("report.md").Funcs(functions).Parse(`# {{.Outcome}}: {{.Mode}} of {{.Plan.Name}}
@@ -70,11 +78,11 @@ var markdown = template.Must(template.New("report.md").Funcs(functions).Parse(`#
 
 | Tier | | Reason | Found | Done |
 |---|---|---|---|---|
-{{range .Tiers}}| {{.Name}} | {{.Phase}} | {{cell .Reason}}{{if .Message}}: {{cell .Message}}{{end}} | {{cell (join .Found)}} | {{cell (join .Done)}} |
+{{range .Tiers}}| {{.Name}} | {{.Phase}} | {{cell (because .Reason .Message)}} | {{cell (join .Found)}} | {{cell (join .Done)}} |
 {{end}}{{with .Gate}}
 ## Gate: {{.Phase}}
 {{if .Message}}
-{{.Reason}}: {{.Message}}
+{{because .Reason .Message}}
 {{end}}{{if .Checks}}
 {{.Server}}, read-only transaction.
 
