@@ -69,7 +69,9 @@ func (s *shop) run(ctx context.Context, mode run.Mode) (runner.Result, error) {
 	r := runner.New(s.store)
 	live := &view.Live{W: s.options.err, Terminal: s.options.live()}
 	r.OnEvent, r.OnChange = live.Event, live.Change
-	res, err := r.Start(interruptible(ctx, s.options, r), runner.Request{Mode: mode, PlanPath: s.plan, Requester: requester()})
+	running, done := interruptible(ctx, s.options, r)
+	defer done()
+	res, err := r.Start(running, runner.Request{Mode: mode, PlanPath: s.plan, Requester: requester()})
 	if err != nil {
 		return res, couldNotFinish(res, err)
 	}

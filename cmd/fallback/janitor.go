@@ -46,10 +46,7 @@ func janitorCommand(o *options) *cobra.Command {
 			r.OnEvent, r.OnChange = live.Event, live.Change
 		}
 		res, err := r.Finish(cmd.Context(), args[0])
-		if err != nil {
-			return couldNotFinish(res, err)
-		}
-		return o.finish(st.Dir, res)
+		return o.ended(st.Dir, res, err)
 	}}
 	outputFlag(c, o)
 	return c

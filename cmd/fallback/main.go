@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"k8s.io/klog/v2"
 )
 
 // Exit codes: 0 recovered or evaluated, 1 not recovered, 2 could not run, 3 dirty.
@@ -32,6 +34,8 @@ func main() {
 }
 
 func execute() int {
+	// client-go logs what it also returns as an error; people get the one message that is ours.
+	klog.SetLogger(klog.Logger{})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return code(newRoot(os.Stdout, os.Stderr).ExecuteContext(ctx))

@@ -73,18 +73,24 @@ func startLocal(ctx context.Context, o *options, q runner.Request) error {
 	if err := finishDead(ctx, o, r); err != nil {
 		return err
 	}
-	res, err := r.Start(interruptible(ctx, o, r), q)
-	if err != nil {
-		return couldNotFinish(res, err)
-	}
-	return o.finish(st.Dir, res)
+	running, done := interruptible(ctx, o, r)
+	defer done()
+	res, err := r.Start(running, q)
+	return o.ended(st.Dir, res, err)
 }
 
-// interruptible turns the first interrupt into an abort of the run.
-func interruptible(ctx context.Context, o *options, r *runner.Runner) context.Context {
+// interruptible turns the first interrupt into an abort of the run. The returned function ends the listening.
+func interruptible(ctx context.Context, o *options, r *runner.Runner) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
-		<-ctx.Done()
+		select {
+		case <-out.Done():
+			return
+		case <-ctx.Done():
+		}
+		if out.Err() != nil {
+			return // the run was over first
+		}
 		fmt.Fprintln(o.err, "\nstopping: what was changed is being undone (press Ctrl-C again to leave it to the next start)")
 		r.RequestAbort()
 		// A signal that is sent to the process and to its group arrives twice: only one that comes later is a second one.
@@ -94,7 +100,26 @@ func interruptible(ctx context.Context, o *options, r *runner.Runner) context.Co
 		<-again
 		cancel()
 	}()
-	return out
+	return out, cancel
+}
+
+// ended prints how a run ended, or why it did not.
+func (o *options) ended(dir string, res runner.Result, err error) error {
+	var lost runner.NotKept
+	switch {
+	case err == nil:
+		return o.finish(dir, res)
+	case !errors.As(err, &lost):
+		return couldNotFinish(res, err)
+	}
+	code := 0
+	if e := (exit{}); errors.As(o.finish(dir, res), &e) {
+		code = e.code
+	}
+	if res.End.Outcome == run.Aborted {
+		code = exitCouldNotRun // nothing was changed
+	}
+	return exit{code, fmt.Errorf("run %s ended %s, and %w; make room, then fallback janitor %s looks at it again", res.Run.ID, res.End.Terminal, lost, res.Run.ID)}
 }
 
 // couldNotFinish tells a run that could not begin from one that was cut off.

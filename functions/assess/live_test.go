@@ -3,8 +3,6 @@ package assess_test
 import (
 	"context"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	"fallbackchain.io/fallback/functions/volumesync"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/infra/local/stack"
+	"fallbackchain.io/fallback/infra/local/stack/stacktest"
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/inventory"
@@ -32,48 +31,21 @@ type live struct {
 	stack *stack.Stack
 	c     *cluster.Client
 	plan  *plan.Plan
-	dir   string
 	runs  int
 }
 
 // newLive starts one stack for all live tests of this package.
 func newLive(t *testing.T) *live {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	// Not t.TempDir: databases run as another user and must be able to pass through to their volumes.
-	dir, err := os.MkdirTemp("", "fbl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	s, err := stack.Up(ctx, stack.Options{Dir: filepath.Join(dir, "s")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := s.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("the stack's state is kept in %s", dir)
-			return
-		}
-		_ = os.RemoveAll(dir)
-	})
-	l := &live{stack: s, dir: filepath.Join(dir, "shop")}
-	d, err := sample.Deploy(ctx, sample.Options{Kubeconfig: s.Kubeconfig(), Dir: l.dir, StackDir: filepath.Join(dir, "s")})
+	l := &live{stack: stacktest.Up(t, stack.Options{})}
+	d, err := sample.Deploy(t.Context(), sample.Options{Kubeconfig: l.stack.Kubeconfig(), Dir: t.TempDir(), StackDir: l.stack.Layout().Dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if l.plan, err = plan.Load(d.Plan); err != nil {
 		t.Fatal(err)
 	}
-	if l.c, err = cluster.FromKubeconfig(s.Kubeconfig(), ""); err != nil {
+	if l.c, err = cluster.FromKubeconfig(l.stack.Kubeconfig(), ""); err != nil {
 		t.Fatal(err)
 	}
 	return l

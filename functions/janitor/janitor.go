@@ -30,6 +30,18 @@ type Handler struct {
 	Sleep func(context.Context, time.Duration) error
 }
 
+// Sleep waits for d, or returns the context's error.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
 // Dead is a run as it was last seen.
 type Dead struct {
 	// Next is the state that was to begin, or had begun, when the execution died.

@@ -28,10 +28,19 @@ func check(ctx context.Context, s *step.Session) (run.Quarantine, error) {
 	if err != nil {
 		return q, err
 	}
+	opens, unjudged, err := otherPolicies(ctx, s)
+	if err != nil {
+		return q, err
+	}
+	findings = append(findings, opens...)
+	if s.Plan.Spec.Quarantine.Level != plan.LevelEnforced {
+		// Without a probe nothing tells what they let through.
+		findings = append(findings, unjudged...)
+	}
 	if len(findings) > 0 {
 		return broken(q, "the namespace is not closed", findings), nil
 	}
-	q.Findings = nil
+	q.Findings = run.Few(unjudged, listItems, listRunes)
 	if s.Plan.Spec.Quarantine.Level == plan.LevelApplied {
 		q.Phase, q.Level = run.Verified, string(plan.LevelApplied)
 		q.Message = "every policy was read back and their union opens nothing; whether the network enforces them is unproven"

@@ -218,7 +218,8 @@ func TestDegradedBuildsFromInventory(t *testing.T) {
 	if err := w.c.Dynamic.Resource(cluster.PersistentVolumeClaims).Namespace(ns).Delete(ctx, claim.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	ok, err := w.c.WaitFor(ctx, 0, []cluster.Source{{GVR: cluster.PersistentVolumes}, {GVR: cluster.Pods, Namespace: ns}}, func(ctx context.Context) (bool, error) {
+	ok, err := w.c.WaitFor(ctx, 0, []cluster.Source{{GVR: cluster.PersistentVolumes}, {GVR: cluster.Pods, Namespace: ns},
+		{GVR: cluster.StatefulSets, Namespace: ns}, {GVR: cluster.PersistentVolumeClaims, Namespace: ns}}, func(ctx context.Context) (bool, error) {
 		f, err := volume.Read(ctx, w.c, ns, name)
 		if err != nil {
 			return false, err

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
 	"fallbackchain.io/fallback/functions/quarantine"
@@ -229,6 +231,60 @@ func TestEnforced(t *testing.T) {
 			}
 			if gone := w.Get(cluster.Pods, "shop", probe) == nil; gone != (tc.phase != run.Running) {
 				t.Errorf("the probe pod is gone: %v", gone)
+			}
+		})
+	}
+}
+
+// Policies that are not NetworkPolicies: those of administrators that accept break the quarantine; those that nobody here can judge
+// break it unless a probe decides.
+func TestOtherPolicies(t *testing.T) {
+	accepting := "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {name: monitoring}\nspec: {tier: Admin, subject: {namespaces: {matchLabels: {team: shop}}}, ingress: [{action: Accept}]}"
+	cilium := "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: db, namespace: shop}"
+	elsewhere := "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: db, namespace: web}"
+	for _, tc := range []struct {
+		name, object string
+		forbidden    bool
+		want         string
+		code         fault.Code
+	}{
+		{name: "none"},
+		{name: "an administrator's that accepts", object: accepting, want: "ClusterNetworkPolicy monitoring accepts ingress, which no NetworkPolicy can deny"},
+		{name: "an administrator's about other namespaces", object: strings.Replace(accepting, "team: shop", "team: web", 1)},
+		{name: "a network plugin's own", object: cilium, want: "CiliumNetworkPolicy db (cilium.io) is not judged"},
+		{name: "a network plugin's own in another namespace", object: elsewhere},
+		{name: "they may not be read", forbidden: true, code: fault.PermissionDenied},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			objects := []string{shop}
+			if tc.object != "" {
+				objects = append(objects, tc.object)
+			}
+			w := steptest.New(t, run.Recover, newPlan(plan.LevelApplied), objects...)
+			w.Discovery["/apis"] = `{"kind":"APIGroupList","groups":[
+{"name":"policy.networking.k8s.io","versions":[{"groupVersion":"policy.networking.k8s.io/v1alpha2","version":"v1alpha2"}],"preferredVersion":{"groupVersion":"policy.networking.k8s.io/v1alpha2","version":"v1alpha2"}},
+{"name":"cilium.io","versions":[{"groupVersion":"cilium.io/v2","version":"v2"}],"preferredVersion":{"groupVersion":"cilium.io/v2","version":"v2"}}]}`
+			w.Discovery["/apis/policy.networking.k8s.io/v1alpha2"] = `{"kind":"APIResourceList","groupVersion":"policy.networking.k8s.io/v1alpha2","resources":[
+{"name":"clusternetworkpolicies","kind":"ClusterNetworkPolicy"},{"name":"clusternetworkpolicies/status","kind":"ClusterNetworkPolicy"}]}`
+			w.Discovery["/apis/cilium.io/v2"] = `{"kind":"APIResourceList","groupVersion":"cilium.io/v2","resources":[{"name":"ciliumnetworkpolicies","kind":"CiliumNetworkPolicy","namespaced":true}]}`
+			if tc.forbidden {
+				w.Fake.PrependReactor("list", "clusternetworkpolicies", func(clienttesting.Action) (bool, runtime.Object, error) {
+					return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "clusternetworkpolicies"}, "", nil)
+				})
+			}
+			do(t, w, "apply")
+			q, err := (&quarantine.Handler{Env: w.Env}).Handle(t.Context(), "check", "State", w.Run)
+			if tc.code != "" {
+				if fault.From(err).Code != tc.code || err == nil {
+					t.Errorf("%v, expected %s", err, tc.code)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if broken := q.Phase == run.Broken; broken != (tc.want != "") || (broken && q.Findings[0] != tc.want) {
+				t.Errorf("%s: %q, expected %q", q.Phase, q.Findings, tc.want)
 			}
 		})
 	}

@@ -10,9 +10,11 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -211,4 +213,60 @@ func toMap(o runtime.Object) (*unstructured.Unstructured, error) {
 	u.SetGroupVersionKind(schema.GroupVersionKind{Version: "v1", Kind: "PersistentVolumeClaim"})
 	delete(u.Object, "status")
 	return u, err
+}
+
+// Where production's class retains its volumes, a drill still leaves no volume behind.
+func TestDrillLeavesNoVolume(t *testing.T) {
+	w := newWorld(t, run.Drill)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	classes := w.c.Dynamic.Resource(cluster.StorageClasses)
+	all, err := classes.List(ctx, metav1.ListOptions{})
+	if err != nil || len(all.Items) != 1 {
+		t.Fatalf("%d classes, %v: the sample has one", len(all.Items), err)
+	}
+	original := change.Bare(&all.Items[0])
+	swap := func(ctx context.Context, policy string) {
+		if err := classes.Delete(ctx, original.GetName(), metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		c := original.DeepCopy()
+		c.Object["reclaimPolicy"] = policy
+		if _, err := classes.Create(ctx, c, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := volumeNames(ctx, w)
+	swap(ctx, "Retain")
+	t.Cleanup(func() { swap(context.Background(), "Delete") })
+	w.quarantine(ctx, "apply")
+	w.quarantine(ctx, "check")
+	w.restore(ctx, "start")
+	if r := w.restore(ctx, "await"); r.Phase != run.Succeeded {
+		t.Fatalf("restore: %s", r.Message)
+	}
+	w.teardown(ctx, "start")
+	if u := w.teardown(ctx, "await"); u.Phase != run.Undone {
+		t.Fatalf("teardown: %s %s", u.Message, u.Left)
+	}
+	if d := cmp.Diff(before, volumeNames(ctx, w)); d != "" {
+		t.Errorf("volumes: %s", d)
+	}
+	if l, err := classes.List(ctx, metav1.ListOptions{}); err != nil || len(l.Items) != 1 {
+		t.Errorf("classes: %d %v", len(l.Items), err)
+	}
+}
+
+func volumeNames(ctx context.Context, w *world) []string {
+	w.Helper()
+	pvs, err := cluster.List[corev1.PersistentVolume](ctx, w.c, cluster.PersistentVolumes, "", metav1.ListOptions{})
+	if err != nil {
+		w.Fatal(err)
+	}
+	var out []string
+	for _, pv := range pvs {
+		out = append(out, pv.Name)
+	}
+	slices.Sort(out)
+	return out
 }

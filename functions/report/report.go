@@ -27,7 +27,7 @@ func (h *Handler) Handle(ctx context.Context, op, _ string, r run.Run) (run.Repo
 	}
 	in := report.Input{Run: r, Now: h.Env.Now().UTC()}
 	// A plan that cannot be read any more costs the objective, a cluster that is away costs nothing: the report needs neither.
-	if p, err := h.Env.LoadPlan(ctx, r.Plan); err == nil {
+	if p, err := h.Env.LoadPlan(ctx, step.Pinned(r)); err == nil {
 		in.RTO = p.Spec.Objectives.RTO.D()
 	}
 	var err error

@@ -112,7 +112,7 @@ func (w *work) usable(ctx context.Context, t source) (_ source, why string, err 
 // replace deletes the claim and, once it is gone, makes the one from the snapshot.
 func (w *work) replace(ctx context.Context, f *volume.Facts, t source) error {
 	have := f.Claim(t.point.Name)
-	if have != nil && !w.s.Run.DryRun {
+	if have != nil { // a dry run ends here: its Delete says what follows
 		w.doing = "waiting for claim " + have.Name + " to be gone"
 		if have.DeletionTimestamp != nil {
 			return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -155,9 +156,10 @@ func TestExisting(t *testing.T) {
 
 func TestDrillOnlyReads(t *testing.T) {
 	w := steptest.New(t, run.Drill, shop(plan.SnapshotsFresh), all(1, snapshot("zero", 0, "2026-11-16T00:00:00Z"))...)
-	w.Cluster.Discovery = memory.NewMemCacheClient(&fakediscovery.FakeDiscovery{Fake: &clienttesting.Fake{}})
+	w.Cluster.Discovery = memory.NewMemCacheClient(&fakediscovery.FakeDiscovery{Fake: &clienttesting.Fake{Resources: []*metav1.APIResourceList{
+		{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "persistentvolumeclaims", Kind: "PersistentVolumeClaim", Namespaced: true, Verbs: metav1.Verbs{"list"}}}}}}})
 	p := capture(w, &Handler{})
-	if p.Phase != run.Captured || len(p.Snapshots) != 1 || p.Snapshots[0].Fresh || !strings.HasPrefix(p.ProductionDigest, "sha256:") {
+	if p.Phase != run.Captured || len(p.Snapshots) != 1 || p.Snapshots[0].Fresh || !strings.HasPrefix(p.ProductionDigest, "sha256:") || p.ProductionCount != 1 {
 		t.Errorf("%+v", p)
 	}
 	if writes := w.Writes(); len(writes) > 0 {

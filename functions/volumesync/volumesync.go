@@ -1,8 +1,8 @@
 // Package volumesync is the tier VolumeAttachmentSync: it finds what stands between the workload's pods and their volumes, and
 // does the least that mends it. From the least to the most dangerous:
 //
-//  1. Nothing, when an attach or a detach is simply under way: less old than the plan's stuckAfter, or without an error that
-//     anything but time or a person mends (a detach error, a node that is not ready and not proven down).
+//  1. Nothing, when an attach or a detach is simply under way, when only time or a person mends it (a detach error, a node that
+//     is not ready and not proven down), or when a volume has been going away for less than the plan's stuckAfter.
 //  2. Delete a VolumeAttachment that was never attached and carries an attachError. The attach/detach controller asks again
 //     with a fresh one, which resets the attacher's backoff of up to minutes. Nothing was attached, so nothing is cut off.
 //  3. For a node whose object does not exist, or one that is not ready and that somebody else has tainted

@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -111,7 +113,14 @@ func (c *Client) Version(ctx context.Context) (version.Info, error) {
 		return v, err
 	}
 	if code != http.StatusOK {
-		return v, fmt.Errorf("GET /version: HTTP %d", code)
+		return v, answered(code, "/version")
 	}
 	return v, json.Unmarshal(body, &v)
+}
+
+// answered is the error of an answer that is not what was asked for, as the API machinery's own are: IsUnauthorized works on it.
+func answered(code int, path string) error {
+	err := apierrors.NewGenericServerResponse(code, "get", schema.GroupResource{}, "", "", 0, false)
+	err.ErrStatus.Message = fmt.Sprintf("GET %s: HTTP %d %s", path, code, http.StatusText(code))
+	return err
 }

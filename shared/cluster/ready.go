@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -29,7 +28,7 @@ func (c *Client) Readyz(ctx context.Context) (Readyz, error) {
 	case http.StatusOK, http.StatusInternalServerError, http.StatusServiceUnavailable:
 		return Readyz{Ready: code == http.StatusOK, Failed: failedChecks(body)}, nil
 	default:
-		return Readyz{}, fmt.Errorf("GET /readyz: HTTP %d: %s", code, bytes.TrimSpace(body))
+		return Readyz{}, answered(code, "/readyz")
 	}
 }
 

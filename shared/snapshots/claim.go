@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -38,10 +39,11 @@ func Import(ctx context.Context, ch *change.Changer, src run.Snapshot, namespace
 	if src.Content != "" {
 		// Without the mode of the volume that was snapshotted a Block volume could be restored as a Filesystem.
 		have, err := cluster.Get[VolumeSnapshotContent](ctx, &cluster.Client{Dynamic: ch.Client}, cluster.VolumeSnapshotContents, "", src.Content)
-		if err != nil {
+		switch {
+		case apierrors.IsNotFound(err): // the object is gone; whether the snapshot behind it is, its driver will say
+		case err != nil:
 			return src, cluster.Fault("read VolumeSnapshotContent "+src.Content, err)
-		}
-		if have.Spec.SourceVolumeMode != nil {
+		case have.Spec.SourceVolumeMode != nil:
 			spec["sourceVolumeMode"] = string(*have.Spec.SourceVolumeMode)
 		}
 	}

@@ -189,10 +189,14 @@ func TestImport(t *testing.T) {
 	if again, err := snapshots.Import(t.Context(), w.Changer("Restore"), src, ns); err != nil || again != got || len(w.Changes()) != 2 {
 		t.Errorf("a second import: %+v %v %q", again, err, w.Changes())
 	}
+	gone := src
+	gone.Claim, gone.Content = "data-pg-1", "gone"
+	if _, err := snapshots.Import(t.Context(), w.Changer("Restore"), gone, ns); err != nil {
+		t.Errorf("the object is gone, the snapshot may not be: %v", err)
+	}
 	for name, bad := range map[string]func(*run.Snapshot){
 		"without a handle": func(s *run.Snapshot) { s.Handle = "" },
 		"without a driver": func(s *run.Snapshot) { s.Driver = "" },
-		"its content gone": func(s *run.Snapshot) { s.Content = "gone" },
 		"a name too long":  func(s *run.Snapshot) { s.Claim = strings.Repeat("x", 250) },
 	} {
 		s := src

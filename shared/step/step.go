@@ -47,7 +47,7 @@ type Session struct {
 
 // Open loads the plan, reaches the cluster and opens the journal.
 func (e *Env) Open(ctx context.Context, state string, r run.Run) (*Session, error) {
-	p, err := e.LoadPlan(ctx, r.Plan)
+	p, err := e.LoadPlan(ctx, Pinned(r))
 	if err != nil {
 		return nil, classified(fault.PlanInvalid, "load plan "+r.Plan.URI, err)
 	}
@@ -60,6 +60,15 @@ func (e *Env) Open(ctx context.Context, state string, r run.Run) (*Session, erro
 		return nil, classified(fault.JournalUnwritable, "open the journal of run "+r.ID, err)
 	}
 	return &Session{Run: r, State: state, Plan: p, Cluster: c, Journal: j, Now: e.Now, env: e}, nil
+}
+
+// Pinned is the reference to the run's plan as it was admitted: with admit's digest when the run's input has none.
+func Pinned(r run.Run) run.PlanRef {
+	ref := r.Plan
+	if ref.Digest == "" && r.Admit != nil {
+		ref.Digest = r.Admit.PlanDigest
+	}
+	return ref
 }
 
 func classified(c fault.Code, op string, err error) error {

@@ -33,6 +33,7 @@ var served = []struct {
 	{"snapshot.storage.k8s.io", "v1", "VolumeSnapshot", "volumesnapshots", true},
 	{"snapshot.storage.k8s.io", "v1", "VolumeSnapshotContent", "volumesnapshotcontents", false},
 	{"snapshot.storage.k8s.io", "v1", "VolumeSnapshotClass", "volumesnapshotclasses", false},
+	{"policy.networking.k8s.io", "v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies", false}, {"cilium.io", "v2", "CiliumNetworkPolicy", "ciliumnetworkpolicies", true},
 	{"argoproj.io", "v1alpha1", "Application", "applications", true},
 }
 

@@ -54,6 +54,8 @@ type World struct {
 	uid int
 	// Guard is what the lease guard answers.
 	Guard error
+	// Discovery is what the API server answers to GETs of paths that are not objects; a test may add API groups before it asks.
+	Discovery map[string]string
 	// Bundle is what Env.Inventory opens; nil is an inventory that is missing.
 	Bundle func() (*inventory.Bundle, error)
 }
@@ -77,12 +79,19 @@ func New(t testing.TB, mode run.Mode, p *plan.Plan, objects ...string) *World {
 	kinds, mapper := resources()
 	w.Fake = fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), kinds, have...)
 	w.react()
+	w.Discovery = map[string]string{
+		"/version": fmt.Sprintf(`{"gitVersion":%q}`, Kubernetes),
+		"/api":     `{"kind":"APIVersions","versions":["v1"]}`,
+		"/apis":    `{"kind":"APIGroupList","apiVersion":"v1","groups":[]}`,
+	}
 	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/version" {
+		answer, ok := w.Discovery[r.URL.Path]
+		if !ok {
 			http.NotFound(rw, r)
 			return
 		}
-		fmt.Fprintf(rw, `{"gitVersion":%q}`, Kubernetes)
+		rw.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(rw, answer)
 	}))
 	t.Cleanup(srv.Close)
 	c, err := cluster.New(&rest.Config{Host: srv.URL})

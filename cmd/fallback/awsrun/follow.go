@@ -14,6 +14,7 @@ import (
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/lambdaboot/awsfault"
 	"fallbackchain.io/fallback/statemachine/graph"
+	"fallbackchain.io/fallback/statemachine/history"
 	"fallbackchain.io/fallback/statemachine/walk"
 )
 
@@ -47,25 +48,25 @@ func Follow(ctx context.Context, c Reader, executionARN string, o Options) (walk
 	if o.Wait == nil {
 		o.Wait = wait
 	}
-	f := &follower{Options: o, client: c, arn: executionARN, t: newTranslator(o.Machine, o.OnEvent)}
+	f := &follower{Options: o, client: c, arn: executionARN, t: history.NewTranslator(o.Machine, o.OnEvent)}
 	pause, misses := minWait, 0
 	for {
 		fresh, err := f.look(ctx)
 		switch {
 		case err != nil && ctx.Err() != nil:
-			return f.t.res, stopped(executionARN, ctx.Err())
+			return f.t.Result(), stopped(executionARN, ctx.Err())
 		case err != nil && (!passing(err, f.last == 0) || misses >= maxMisses):
-			return f.t.res, err
+			return f.t.Result(), err
 		case err != nil:
 			// Half to all of the delay, so that several followers do not ask in step.
 			d := min(minWait<<misses, maxMissWait)
 			misses++
 			if err := o.Wait(ctx, d/2+rand.N(d/2)); err != nil {
-				return f.t.res, stopped(executionARN, err)
+				return f.t.Result(), stopped(executionARN, err)
 			}
 			continue
-		case f.t.ended:
-			return f.t.res, nil
+		case f.t.Ended():
+			return f.t.Result(), nil
 		case fresh:
 			pause = minWait
 		default:
@@ -73,7 +74,7 @@ func Follow(ctx context.Context, c Reader, executionARN string, o Options) (walk
 		}
 		misses = 0
 		if err := o.Wait(ctx, pause); err != nil {
-			return f.t.res, stopped(executionARN, err)
+			return f.t.Result(), stopped(executionARN, err)
 		}
 	}
 }
@@ -106,7 +107,7 @@ type follower struct {
 	Options
 	client Reader
 	arn    string
-	t      *translator
+	t      *history.Translator
 	// token is the page that is read next: the last one, again and again, as long as it grows.
 	token *string
 	// last is the ID of the newest event that was told.
@@ -130,12 +131,12 @@ func (f *follower) look(ctx context.Context) (fresh bool, err error) {
 			return fresh, awsfault.Fault("read the history of "+f.arn, err)
 		}
 		for _, e := range out.Events {
-			if e.Id > f.last && !f.t.ended {
+			if e.Id > f.last && !f.t.Ended() {
 				f.last, fresh = e.Id, true
-				f.t.add(e)
+				f.t.Add(e)
 			}
 		}
-		if f.t.ended {
+		if f.t.Ended() {
 			return fresh, nil
 		}
 		if out.NextToken == nil {
@@ -153,13 +154,7 @@ func (f *follower) look(ctx context.Context) (fresh bool, err error) {
 // come late, and a follower must not wait for ever). It ends following at the second time.
 func (f *follower) quiet(ctx context.Context) error {
 	if d := f.over; d != nil {
-		why := orStatus(named(d.Error, d.Cause), string(d.Status))
-		ok := d.Status == types.ExecutionStatusSucceeded
-		if ok {
-			why = walk.NamedError{}
-			f.t.res.Output = raw(d.Output)
-		}
-		f.t.end(aws.ToTime(d.StopDate), ok, why)
+		f.t.EndAs(d)
 		return nil
 	}
 	d, err := f.client.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: aws.String(f.arn)})

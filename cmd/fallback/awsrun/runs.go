@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -17,6 +16,7 @@ import (
 	"fallbackchain.io/fallback/shared/lambdaboot/awsfault"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/runid"
+	"fallbackchain.io/fallback/statemachine/history"
 )
 
 // Start starts the execution of a run, named by the run's ID, and returns its ARN. A run that was started already is no
@@ -50,15 +50,9 @@ func Start(ctx context.Context, c Starter, machineARN string, r run.Run) (execut
 	return aws.ToString(out.ExecutionArn), nil
 }
 
-// ExecutionARN is the ARN of a run's execution. Form:
-// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsstepfunctions.html#awsstepfunctions-resources-for-iam-policies.
+// ExecutionARN is the ARN of a run's execution.
 func ExecutionARN(machineARN, runID string) (string, error) {
-	part := strings.Split(machineARN, ":")
-	if len(part) < 7 || part[2] != "states" || part[5] != "stateMachine" {
-		return "", fault.Newf(fault.InputInvalid, "find run "+runID, "%q: expected the ARN of a state machine", machineARN)
-	}
-	part[5] = "execution"
-	return strings.Join(append(part[:7], runID), ":"), nil
+	return history.ExecutionARN(machineARN, runID)
 }
 
 // Abort stops a run's execution. No catcher of the graph runs then: the janitor, started by the execution's status
@@ -132,42 +126,17 @@ func Describe(ctx context.Context, c Reader, executionARN string) (Detail, error
 	}
 	out := Detail{Error: aws.ToString(d.Error), Cause: aws.ToString(d.Cause)}
 	out.Summary, _ = summary(aws.ToString(d.Name), d.ExecutionArn, d.Status, d.StartDate, d.StopDate)
-	text := d.Output
-	if text == nil {
-		if text, err = newestState(ctx, c, executionARN); err != nil {
+	text := []byte(aws.ToString(d.Output))
+	if len(text) == 0 {
+		if _, text, err = history.Newest(ctx, c, executionARN); err != nil {
 			return Detail{}, err
 		}
 	}
-	if text == nil {
-		text = d.Input
+	if len(text) == 0 {
+		text = []byte(aws.ToString(d.Input))
 	}
-	if err := json.Unmarshal([]byte(aws.ToString(text)), &out.Run); err != nil {
+	if err := json.Unmarshal(text, &out.Run); err != nil {
 		return Detail{}, fault.New(fault.InputInvalid, op, fmt.Errorf("the execution's state is no run: %w", err))
 	}
 	return out, nil
-}
-
-// newestState reads the history backwards for the newest input or output of a state; nil when no state began.
-func newestState(ctx context.Context, c Reader, executionARN string) (*string, error) {
-	h, err := c.GetExecutionHistory(ctx, &sfn.GetExecutionHistoryInput{
-		ExecutionArn: aws.String(executionARN), ReverseOrder: true, MaxResults: 20, IncludeExecutionData: aws.Bool(true),
-	})
-	if err != nil {
-		return nil, awsfault.Fault("read the history of "+executionARN, err)
-	}
-	var newest types.HistoryEvent
-	var text *string
-	for _, e := range h.Events {
-		var have *string
-		switch {
-		case e.StateEnteredEventDetails != nil:
-			have = e.StateEnteredEventDetails.Input
-		case e.StateExitedEventDetails != nil:
-			have = e.StateExitedEventDetails.Output
-		}
-		if have != nil && e.Id > newest.Id {
-			newest, text = e, have
-		}
-	}
-	return text, nil
 }

@@ -2,7 +2,6 @@ package runner
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
@@ -85,7 +84,7 @@ func reachable(ctx context.Context, c *cluster.Client, within time.Duration) err
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if _, err := c.Version(ctx); err != nil {
-		return fmt.Errorf("cluster %s: %w", c.Config.Host, err)
+		return refused(c, "ask for its version", err)
 	}
 	return nil
 }

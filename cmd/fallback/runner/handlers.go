@@ -30,8 +30,9 @@ func leaseGuard(c *cluster.Client, p *plan.Plan, runID string) change.Guard {
 }
 
 // steps are the handlers of every function in the graph, the same that the Lambda functions wrap.
-func (r *Runner) steps() map[string]walk.Handler {
-	env := r.env
+func (r *Runner) steps(k keeper) map[string]walk.Handler {
+	env := new(*r.env)
+	env.Journals = keptJournals{r.env.Journals, k.rec}
 	ad := &admit.Handler{Plans: admit.ReadFunc(func(_ context.Context, uri string) ([]byte, error) { return plan.Read(uri) }), Now: r.Now}
 	return map[string]walk.Handler{
 		"admit":         walk.Adapt(ad.Handle),
@@ -46,13 +47,8 @@ func (r *Runner) steps() map[string]walk.Handler {
 		"gate":          walk.Adapt((&gate.Handler{Env: env}).Handle),
 		"rollback":      walk.Adapt((&rollback.Handler{Env: env}).Handle),
 		"teardown":      walk.Adapt((&teardown.Handler{Env: env}).Handle),
-		"report":        walk.Adapt(r.reporter().Handle),
+		"report":        walk.Adapt((&reportstep.Handler{Env: env, Store: report.Directory{Dir: r.Store.Dir}, Visits: r.visits}).Handle),
 	}
-}
-
-// reporter writes reports beside the run's state.
-func (r *Runner) reporter() *reportstep.Handler {
-	return &reportstep.Handler{Env: r.env, Store: report.Directory{Dir: r.Store.Dir}, Visits: r.visits}
 }
 
 // holderDead tells whether a run of this machine has no process any more. A run that this machine does not know may be alive

@@ -41,6 +41,7 @@ func (r *Runner) Finish(ctx context.Context, id string) (Result, error) {
 		return Result{}, CouldNotRun{fmt.Errorf("run %s: %w", id, err)}
 	}
 	defer rec.Close()
+	k := keeper{r, rec}
 	if s.Run.DryRun {
 		end := runstore.End{Terminal: "DryRun", At: r.Now().UTC()}
 		return Result{Run: s.Run, End: end}, rec.Finish(end)
@@ -52,14 +53,14 @@ func (r *Runner) Finish(ctx context.Context, id string) (Result, error) {
 		// The process is gone (we hold its lock), and with it every step: nothing is to be waited out.
 		Quiesce: 0,
 		Resume: func(ctx context.Context, state string, input json.RawMessage) (walk.Result, error) {
-			return walk.Resume(ctx, r.options(rec, r.steps(), nil), state, input)
+			return walk.Resume(ctx, r.options(k, r.steps(k), nil), state, input)
 		},
 	}
 	out := Result{Run: s.Run}
 	began, busy := time.Now(), r.conn.busy()
 	res, err := h.Finish(ctx, janitor.Dead{Next: s.Checkpoint.Next, State: s.Checkpoint.Run})
 	out.Took, out.ClusterTook = time.Since(began), r.conn.busy()-busy
-	return r.ended(rec, out, res, err)
+	return r.ended(k, out, res, err)
 }
 
 // reach loads the run's plan and asks its cluster for its version.

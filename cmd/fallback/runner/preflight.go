@@ -10,6 +10,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,6 +18,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/plan"
+	"fallbackchain.io/fallback/shared/run"
 )
 
 // Access is one verb on one resource that a run needs.
@@ -93,6 +96,39 @@ func (m *Missing) Error() string {
 		lines[i] = a.String()
 	}
 	return fmt.Sprintf("user %s may not: %s; a run in mode %s needs it, nothing was begun", m.User, strings.Join(lines, ", "), m.Mode)
+}
+
+// Needs lists every permission that a run may come to need, on whatever path it takes.
+func (r *Runner) Needs(ctx context.Context, q Request) ([]Access, error) {
+	in, p, c, err := r.prepare(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return r.needed(ctx, c, p, in)
+}
+
+// permitted asks for everything that a run needs.
+func (r *Runner) permitted(ctx context.Context, c *cluster.Client, p *plan.Plan, in run.Run) error {
+	// A user that may not ask for its permissions is nobody (system:basic-user grants it to everybody who is known): that is said
+	// before anything else is looked up.
+	first, cancel := context.WithTimeout(ctx, firstContact)
+	defer cancel()
+	if _, err := may(first, c, Access{Verb: "get", Path: "/version"}); err != nil {
+		return refused(c, "ask which permissions this user has", err)
+	}
+	need, err := r.needed(ctx, c, p, in)
+	if err != nil {
+		return err
+	}
+	return preflight(ctx, c, string(in.Mode), need)
+}
+
+// refused says that it was the credentials, where it was.
+func refused(c *cluster.Client, op string, err error) error {
+	if apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) {
+		return fmt.Errorf("cluster %s refused the credentials of the kubeconfig: %w", c.Config.Host, err)
+	}
+	return fmt.Errorf("cluster %s: %s: %w", c.Config.Host, op, err)
 }
 
 // asked is how many questions are under way at once.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fallbackchain.io/fallback/cmd/fallback/runstore"
+	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/journal"
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/run"
@@ -83,69 +84,74 @@ const firstContact = 10 * time.Second
 
 // Start checks what can be checked beforehand, then runs the plan to its end.
 func (r *Runner) Start(ctx context.Context, q Request) (Result, error) {
-	input, err := r.prepare(ctx, q)
+	input, p, c, err := r.prepare(ctx, q)
 	if err != nil {
+		return Result{}, CouldNotRun{err}
+	}
+	if err := r.permitted(ctx, c, p, input); err != nil {
 		return Result{}, CouldNotRun{err}
 	}
 	rec, err := r.Store.Open(input.ID)
 	if err != nil {
-		return Result{}, CouldNotRun{fmt.Errorf("keep run %s: %w", input.ID, err)}
+		return Result{}, CouldNotRun{fmt.Errorf("the run cannot be kept: %w; nothing was begun", err)}
 	}
 	defer rec.Close()
-	return r.walk(ctx, rec, input)
+	k := keeper{r, rec}
+	raw, err := k.begin(chain.Fallback().Start, input)
+	if err != nil {
+		return Result{}, CouldNotRun{fmt.Errorf("%w; nothing was begun", err)}
+	}
+	return r.walk(ctx, k, input, raw)
 }
 
 // prepare reads the plan and reaches the cluster, and builds the run's input.
-func (r *Runner) prepare(ctx context.Context, q Request) (run.Run, error) {
+func (r *Runner) prepare(ctx context.Context, q Request) (in run.Run, p *plan.Plan, c *cluster.Client, err error) {
 	path, err := filepath.Abs(q.PlanPath)
 	if err != nil {
-		return run.Run{}, err
+		return in, nil, nil, err
 	}
 	data, err := plan.Read(path)
 	if err != nil {
-		return run.Run{}, err
+		return in, nil, nil, err
 	}
 	p, problems := plan.Parse(q.PlanPath, data)
 	if len(problems) > 0 {
-		return run.Run{}, problems
+		return in, nil, nil, problems
 	}
 	p = p.WithDefaults()
 	p.Absolute(filepath.Dir(path))
-	c, err := r.env.Connect(ctx, p)
+	c, err = r.env.Connect(ctx, p)
 	if err != nil {
-		return run.Run{}, err
+		return in, nil, nil, err
 	}
 	if err := reachable(ctx, c, firstContact); err != nil {
-		return run.Run{}, err
+		return in, nil, nil, err
 	}
 	now := r.Now().UTC()
 	id, err := runid.New(p.Metadata.Name, q.Mode, now, fmt.Sprintf("%s/%d", path, now.UnixNano()))
 	if err != nil {
-		return run.Run{}, err
+		return in, nil, nil, err
 	}
-	return run.Run{
+	in = run.Run{
 		ID: id, Mode: q.Mode, StartedAt: now, DryRun: q.DryRun,
 		Trigger:   run.Trigger{Kind: run.Manual, ID: id, At: now, Requester: q.Requester},
 		Plan:      run.PlanRef{Name: p.Metadata.Name, URI: path, Digest: plan.Digest(data)},
 		Demotions: map[string]run.Demotion{}, Faults: map[string]run.CaughtFault{},
-	}, nil
+	}
+	return in, p, c, nil
 }
 
 // walk runs the graph and keeps every step.
-func (r *Runner) walk(ctx context.Context, rec *runstore.Record, input run.Run) (out Result, err error) {
-	raw, err := skeleton(input)
-	if err != nil {
-		return Result{}, err
-	}
+func (r *Runner) walk(ctx context.Context, k keeper, input run.Run, raw json.RawMessage) (out Result, err error) {
 	out.Run = input
 	began, busy := time.Now(), r.conn.busy()
 	defer func() { out.Took, out.ClusterTook = time.Since(began), r.conn.busy()-busy }()
-	handlers := r.steps()
+	handlers := r.steps(k)
 	for name, h := range handlers {
 		if input.DryRun {
 			h = dryRun(name, h)
 		}
-		handlers[name] = abortable(name, func() bool { return r.aborting.Load() || rec.AbortRequested() }, h)
+		handlers[name] = abortable(name, k.over, h)
 	}
 	var stop func(next string) error
 	if input.DryRun {
@@ -157,45 +163,33 @@ func (r *Runner) walk(ctx context.Context, rec *runstore.Record, input run.Run) 
 			return errDryRunEnds
 		}
 	}
-	res, err := walk.Walk(ctx, r.options(rec, handlers, stop), raw)
+	res, err := walk.Walk(ctx, r.options(k, handlers, stop), raw)
 	if errors.Is(err, errDryRunEnds) {
 		out.Path = res.Path
 		out.End = runstore.End{Terminal: "DryRun", At: r.Now().UTC()}
-		return out, rec.Finish(out.End)
+		return out, k.finish(out.End)
 	}
-	return r.ended(rec, out, res, err)
+	return r.ended(k, out, res, err)
 }
 
 // options are a walk's: every event and every state between two steps is kept. stop, when set, may end the walk before a state.
-func (r *Runner) options(rec *runstore.Record, handlers map[string]walk.Handler, stop func(next string) error) walk.Options {
-	var lost error
+func (r *Runner) options(k keeper, handlers map[string]walk.Handler, stop func(next string) error) walk.Options {
 	return walk.Options{
-		Graph: chain.Fallback(), Handlers: handlers, Now: r.Now,
-		OnEvent: func(e walk.Event) {
-			lost = errors.Join(lost, rec.Event(e))
-			if r.OnEvent != nil {
-				r.OnEvent(e)
-			}
-		},
+		Graph: chain.Fallback(), Handlers: handlers, Now: r.Now, OnEvent: k.event,
 		Checkpoint: func(next string, state json.RawMessage) error {
-			if lost != nil {
-				return fmt.Errorf("keep the run's events: %w", lost)
-			}
 			if stop != nil {
 				if err := stop(next); err != nil {
 					return err
 				}
 			}
-			if err := rec.Checkpoint(runstore.Checkpoint{Next: next, Run: state, At: r.Now().UTC()}); err != nil {
-				return fmt.Errorf("keep the run's state: %w", err)
-			}
+			k.checkpoint(next, state)
 			return nil
 		},
 	}
 }
 
 // ended takes what a walk returned into the result and keeps how the run ended.
-func (r *Runner) ended(rec *runstore.Record, out Result, res walk.Result, err error) (Result, error) {
+func (r *Runner) ended(k keeper, out Result, res walk.Result, err error) (Result, error) {
 	out.Path = res.Path
 	if len(res.Output) > 0 {
 		err = errors.Join(err, json.Unmarshal(res.Output, &out.Run))
@@ -203,9 +197,9 @@ func (r *Runner) ended(rec *runstore.Record, out Result, res walk.Result, err er
 	if err != nil {
 		return out, err
 	}
-	out.End = runstore.End{Terminal: res.Terminal, Error: res.Error, Cause: res.Cause, At: r.Now().UTC()}
+	out.End = runstore.End{Terminal: res.Terminal, Error: res.Error, Cause: k.why(res.Cause), At: r.Now().UTC()}
 	out.End.Outcome = out.Run.Ended(res.Terminal)
-	return out, rec.Finish(out.End)
+	return out, k.finish(out.End)
 }
 
 // RequestAbort asks the run of this process to stop: what it changed is undone.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,6 +75,8 @@ type Record struct {
 	dir  string
 	lock *os.File
 	mu   sync.Mutex
+	// short is the first write that failed.
+	short error
 }
 
 const (
@@ -82,6 +85,7 @@ const (
 	eventsFile     = "events.jsonl"
 	lockFile       = "lock"
 	abortFile      = "abort"
+	reserveFile    = "reserve"
 )
 
 // ErrBusy means that another process works on the run.
@@ -106,16 +110,21 @@ func (s Store) Open(id string) (*Record, error) {
 	return &Record{ID: id, dir: dir, lock: f}, nil
 }
 
-// Close lets the run go.
-func (r *Record) Close() error { return r.lock.Close() }
+// Close gives the reserve back and lets the run go.
+func (r *Record) Close() error {
+	_ = os.Remove(filepath.Join(r.dir, reserveFile))
+	return r.lock.Close()
+}
 
 // Checkpoint makes the state durable before the next step begins.
 func (r *Record) Checkpoint(c Checkpoint) error {
-	return writeJSON(filepath.Join(r.dir, checkpointFile), c)
+	return r.Keep(func() error { return writeJSON(filepath.Join(r.dir, checkpointFile), c) })
 }
 
 // Finish writes how the run ended.
-func (r *Record) Finish(e End) error { return writeJSON(filepath.Join(r.dir, endFile), e) }
+func (r *Record) Finish(e End) error {
+	return r.Keep(func() error { return writeJSON(filepath.Join(r.dir, endFile), e) })
+}
 
 // Event appends one event.
 func (r *Record) Event(e any) error {
@@ -123,16 +132,7 @@ func (r *Record) Event(e any) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f, err := os.OpenFile(filepath.Join(r.dir, eventsFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err := f.Write(append(b, '\n')); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	return f.Close()
+	return r.Keep(func() error { return appendLine(filepath.Join(r.dir, eventsFile), b) })
 }
 
 // AbortRequested tells whether a person asked the run to stop.
@@ -229,6 +229,22 @@ func Events[E any](dir string) ([]E, error) {
 		out = append(out, e)
 	}
 	return out, nil
+}
+
+// appendLine appends one line. A part of it that a full disk left is cut off again, so that the file stays readable.
+func appendLine(path string, line []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	at, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if _, err := f.Write(append(line, '\n')); err != nil {
+		return errors.Join(err, f.Truncate(at), f.Close())
+	}
+	return f.Close()
 }
 
 // writeJSON replaces a file at once and makes it durable.

@@ -14,6 +14,7 @@ import (
 	"fallbackchain.io/fallback/functions/admit"
 	"fallbackchain.io/fallback/functions/admit/awsio"
 	"fallbackchain.io/fallback/shared/lambdaboot"
+	"fallbackchain.io/fallback/shared/s3store"
 )
 
 func main() {
@@ -27,7 +28,7 @@ func main() {
 		lambdaboot.Exit(err)
 	}
 	h := &admit.Handler{
-		Plans:    awsio.Plans{S3: s3.NewFromConfig(cfg)},
+		Plans:    s3store.Plans{S3: s3.NewFromConfig(cfg)},
 		Alarms:   awsio.Alarms{CloudWatch: cloudwatch.NewFromConfig(cfg)},
 		LastRuns: awsio.Runs{Executions: sfn.NewFromConfig(cfg), MachineARN: machine},
 		Now:      time.Now,

@@ -35,10 +35,12 @@ type Event struct {
 	} `json:"responseStatus"`
 }
 
-// Changes tells whether the request could change something: not a read, and not a server-side dry run.
+// Changes tells whether the request could change something: not a read, not a server-side dry run, and not a review, which is a
+// question that is asked by a create and kept nowhere.
 func (e Event) Changes() bool {
-	switch e.Verb {
-	case "get", "list", "watch":
+	switch {
+	case e.Verb == "get", e.Verb == "list", e.Verb == "watch",
+		e.Object.APIGroup == "authorization.k8s.io", e.Object.APIGroup == "authentication.k8s.io":
 		return false
 	default:
 		return !strings.Contains(e.URI, "dryRun=All")

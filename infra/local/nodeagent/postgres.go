@@ -88,8 +88,7 @@ func (p *postgres) start(ctx context.Context) (running, error) {
 func (p *postgres) directory() (string, error) {
 	h, err := mounted(p.c, p.u.vols)
 	if errors.Is(err, errNoVolume) {
-		dir := filepath.Join(p.u.a.opt.StateDir, "scratch", string(p.u.pod.UID))
-		return dir, os.MkdirAll(dir, 0o755)
+		return p.u.scratch(), os.MkdirAll(p.u.scratch(), 0o755)
 	}
 	dir := filepath.Join(p.u.a.opt.VolumesDir, h)
 	if _, err := os.Stat(dir); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -185,6 +186,11 @@ func (u *unit) once(ctx context.Context, progs []program) error {
 	return context.Cause(attempt)
 }
 
+// scratch is where the pod writes that has no volume; it goes with the pod.
+func (u *unit) scratch() string {
+	return filepath.Join(u.a.opt.StateDir, "scratch", string(u.pod.UID))
+}
+
 // seen waits until the simulation has shown that a restarted pod was not ready. It would else see only the second of two quick
 // reports, and nobody would know of the restart.
 func (u *unit) seen(ctx context.Context) {
@@ -227,6 +233,9 @@ func (u *unit) finish(ctx context.Context) {
 	_ = k.insist(ctx, func() error { return k.forward(ctx, u.pod, nil) })
 	switch {
 	case errors.Is(why, errDeleted):
+		if err := os.RemoveAll(u.scratch()); err != nil {
+			u.log.Warn("scratch directory", "err", err)
+		}
 		_ = k.insist(ctx, func() error { return k.release(ctx, u.pod) })
 	case errors.Is(why, errDetached):
 		_ = k.insist(ctx, func() error { return k.report(ctx, u.pod, false, u.restarts) })

@@ -89,7 +89,10 @@ func controlPlane(l Layout, r record) []component {
 		controller(ControllerManager, r.Ports[portManager],
 			"--service-account-private-key-file", p("sa.key"), "--root-ca-file", p("ca.crt"), "--use-service-account-credentials",
 			"--cluster-signing-cert-file", p("ca.crt"), "--cluster-signing-key-file", p("ca.key"),
-			"--kube-api-qps", "200", "--kube-api-burst", "400"),
+			"--kube-api-qps", "200", "--kube-api-burst", "400",
+			// By default the controller looks once a minute whether a volume is still attached: a detached one of a dead node would
+			// be attached again only then.
+			"--attach-detach-reconcile-sync-period", "5s"),
 		controller(Scheduler, r.Ports[portScheduler], "--kube-api-qps", "200", "--kube-api-burst", "400"),
 	}
 }

@@ -26,15 +26,15 @@ type Shop struct {
 func Up(t *testing.T) *Shop {
 	t.Helper()
 	// Not t.TempDir, which is closed to the user that databases run as when the test runs as root.
-	dir, err := os.MkdirTemp("", "fallback-test-")
+	root, err := os.MkdirTemp("", "fallback-test-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil {
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	if err := os.Chmod(root, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	dir = filepath.Join(dir, "s")
+	dir := filepath.Join(root, "s")
 	s, err := stack.Up(t.Context(), stack.Options{Dir: dir, OnExit: func(e process.Event) { t.Log(e) }})
 	if err != nil {
 		t.Fatalf("the local stack does not start (its programs are built by `make tools`): %v", err)

@@ -1,4 +1,4 @@
-package runner
+package history
 
 import (
 	"testing"
@@ -8,9 +8,9 @@ import (
 	"fallbackchain.io/fallback/statemachine/walk"
 )
 
-func TestFoldGathersRounds(t *testing.T) {
+func TestVisitsGatherRounds(t *testing.T) {
 	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
-	got := fold([]walk.Event{
+	got := Visits([]walk.Event{
 		{Kind: walk.Entered, State: "Admit", Function: "admit", At: at(0)},
 		{Kind: walk.Exited, State: "Admit", Next: "Await", Reason: "Admitted", At: at(1)},
 		{Kind: walk.Entered, State: "Await", Function: "volumesync", At: at(1)},

@@ -1,6 +1,6 @@
-// Package awsedge is what stands between the steps and AWS in a Lambda function: plans, inventories, journals and reports in
-// S3, clusters in EKS. Start wires them and runs a step; what a local run has instead is in the CLI.
-package awsedge
+// Package s3store keeps in S3 what a local run keeps in files: plans, inventories, journals and reports. It holds no
+// Kubernetes code, so that a function without a cluster links none.
+package s3store
 
 import (
 	"bytes"

@@ -1,4 +1,6 @@
-package awsrun
+// Package history reads what Step Functions records of an execution: as the events that a walk in this process emits, as the
+// states that a report lists, and as the state at which a run can be taken up again.
+package history
 
 import (
 	"bytes"
@@ -7,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 
 	"fallbackchain.io/fallback/statemachine/cond"
@@ -14,9 +17,9 @@ import (
 	"fallbackchain.io/fallback/statemachine/walk"
 )
 
-// translator turns the events of an execution's history, in order, into a walk's events. A state's exit is held back until
+// Translator turns the events of an execution's history, in order, into a walk's events. A state's exit is held back until
 // the next event, because only that says where the run went; they are written together.
-type translator struct {
+type Translator struct {
 	machine *graph.Machine
 	emit    func(walk.Event)
 
@@ -36,15 +39,16 @@ type translator struct {
 	res   walk.Result
 }
 
-func newTranslator(m *graph.Machine, emit func(walk.Event)) *translator {
+// NewTranslator returns a translator. Without a machine, events have the state only; emit may be nil.
+func NewTranslator(m *graph.Machine, emit func(walk.Event)) *Translator {
 	if emit == nil {
 		emit = func(walk.Event) {}
 	}
-	return &translator{machine: m, emit: emit}
+	return &Translator{machine: m, emit: emit}
 }
 
-// add takes the next event of the history.
-func (t *translator) add(e types.HistoryEvent) {
+// Add takes the next event of the history.
+func (t *Translator) Add(e types.HistoryEvent) {
 	at := aws.ToTime(e.Timestamp)
 	if kind, ok := strings.CutSuffix(string(e.Type), "StateEntered"); ok && e.StateEnteredEventDetails != nil {
 		t.enter(at, graph.Kind(kind), e.StateEnteredEventDetails)
@@ -71,7 +75,7 @@ func (t *translator) add(e types.HistoryEvent) {
 	}
 }
 
-func (t *translator) enter(at time.Time, kind graph.Kind, d *types.StateEnteredEventDetails) {
+func (t *Translator) enter(at time.Time, kind graph.Kind, d *types.StateEnteredEventDetails) {
 	name := aws.ToString(d.Name)
 	t.leave(at, name)
 	t.state, t.kind, t.entered, t.left = name, kind, at, time.Time{}
@@ -81,7 +85,7 @@ func (t *translator) enter(at time.Time, kind graph.Kind, d *types.StateEnteredE
 }
 
 // retried tells of a failed try when another one follows.
-func (t *translator) retried() {
+func (t *Translator) retried() {
 	if t.failure != nil {
 		t.send(walk.Event{At: t.failed, Kind: walk.Retried, Attempt: t.attempt, Reason: t.failure.Name, Cause: t.failure.Cause})
 		t.failure = nil
@@ -89,7 +93,7 @@ func (t *translator) retried() {
 }
 
 // leave tells how the present state was left for the next one.
-func (t *translator) leave(at time.Time, next string) {
+func (t *Translator) leave(at time.Time, next string) {
 	if t.state == "" {
 		return
 	}
@@ -104,8 +108,25 @@ func (t *translator) leave(at time.Time, next string) {
 	t.send(e)
 }
 
+// Ended tells whether the execution's end was added.
+func (t *Translator) Ended() bool { return t.ended }
+
+// Result is the execution so far; Output is the run's newest state.
+func (t *Translator) Result() walk.Result { return t.res }
+
+// EndAs ends an execution whose history does not say that it is over, as its description says it.
+func (t *Translator) EndAs(d *sfn.DescribeExecutionOutput) {
+	why := orStatus(named(d.Error, d.Cause), string(d.Status))
+	ok := d.Status == types.ExecutionStatusSucceeded
+	if ok {
+		why = walk.NamedError{}
+		t.res.Output = raw(d.Output)
+	}
+	t.end(aws.ToTime(d.StopDate), ok, why)
+}
+
 // end tells how the execution ended.
-func (t *translator) end(at time.Time, ok bool, why walk.NamedError) {
+func (t *Translator) end(at time.Time, ok bool, why walk.NamedError) {
 	e := walk.Event{At: at, Kind: walk.Ended, Reason: why.Name, Cause: why.Cause}
 	// An execution that was stopped in a Fail state, say, did not end there.
 	if t.kind == graph.Succeed && ok || t.kind == graph.Fail && !ok && t.errorOf() == why.Name {
@@ -124,12 +145,12 @@ func (t *translator) end(at time.Time, ok bool, why walk.NamedError) {
 	t.send(e)
 }
 
-func (t *translator) visit(e walk.Event) {
+func (t *Translator) visit(e walk.Event) {
 	t.res.Path = append(t.res.Path, walk.Visit{State: t.state, At: t.entered, Took: e.Duration, Outcome: e.Reason, Next: e.Next})
 }
 
 // send adds what the graph knows of the state.
-func (t *translator) send(e walk.Event) {
+func (t *Translator) send(e walk.Event) {
 	e.State, e.Node, e.Type = t.state, t.state, t.kind
 	if s, ok := t.known(); ok {
 		e.Node, e.Type, e.Function, e.Op = s.Node, s.Kind, s.Function, s.Op
@@ -138,7 +159,7 @@ func (t *translator) send(e walk.Event) {
 }
 
 // known returns the state as this program's graph has it; a deployed machine of another version may have others.
-func (t *translator) known() (*graph.State, bool) {
+func (t *Translator) known() (*graph.State, bool) {
 	if t.machine == nil {
 		return nil, false
 	}
@@ -146,7 +167,7 @@ func (t *translator) known() (*graph.State, bool) {
 }
 
 // errorOf is the error of the present Fail state; its name when the graph does not know it, as the graph's own ends have it.
-func (t *translator) errorOf() string {
+func (t *Translator) errorOf() string {
 	if s, ok := t.known(); ok {
 		return s.Error
 	}
@@ -154,7 +175,7 @@ func (t *translator) errorOf() string {
 }
 
 // reason says why the state was left, as a walk does: a section's phase, the rule of a choice, the end of a wait.
-func (t *translator) reason(next string) string {
+func (t *Translator) reason(next string) string {
 	switch s, ok := t.known(); {
 	case len(t.section) > 0:
 		var section struct{ Phase string }

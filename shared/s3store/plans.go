@@ -1,4 +1,4 @@
-package awsedge
+package s3store
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package awsedge
+package s3store
 
 import (
 	"bytes"
@@ -12,31 +12,30 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-
-	"fallbackchain.io/fallback/shared/inventory"
-	"fallbackchain.io/fallback/shared/plan"
-	"fallbackchain.io/fallback/shared/run"
 )
 
-// Inventories opens manifest bundles in S3.
-type Inventories struct{ S3 S3 }
-
-// Open opens the bundle that the plan names; Plans.Load has made its path absolute. The bundle may be used until ctx ends.
-func (i Inventories) Open(ctx context.Context, _ run.PlanRef, p *plan.Plan) (*inventory.Bundle, error) {
-	l, err := parseURI(p.Spec.Inventory.Manifests.Path)
-	if err != nil {
-		return nil, err
+// parsePrefix takes s3://bucket[/prefix] apart.
+func parsePrefix(uri string) (bucket, key string, err error) {
+	if bucket, ok := strings.CutPrefix(strings.TrimSuffix(uri, "/"), "s3://"); ok && bucket != "" && !strings.Contains(bucket, "/") {
+		return bucket, "", nil
 	}
-	return inventory.Open(Prefix{Context: ctx, S3: i.S3, Bucket: l.bucket, Key: l.key})
+	l, err := parseURI(uri)
+	return l.bucket, l.key, err
 }
 
-// Prefix is a read-only file system of the objects below a key. What S3 answers to a missing object is fs.ErrNotExist;
+// Prefix is a read-only file system of the objects below a key. An object that S3 does not have is fs.ErrNotExist;
 // everything is read again at each call.
 type Prefix struct {
-	//nolint:containedctx // fs.FS has no contexts; the file system is used within one step.
-	Context     context.Context
-	S3          S3
-	Bucket, Key string
+	ctx         context.Context // fs.FS has no contexts; the file system is used within one step
+	s3          S3
+	bucket, key string
+	limit       int64
+}
+
+// NewPrefix returns the file system of s3://bucket[/prefix] until ctx ends. A file larger than limit bytes cannot be opened.
+func NewPrefix(ctx context.Context, c S3, uri string, limit int64) (Prefix, error) {
+	bucket, key, err := parsePrefix(uri)
+	return Prefix{ctx: ctx, s3: c, bucket: bucket, key: key, limit: limit}, err
 }
 
 // Prefix is these.
@@ -49,7 +48,7 @@ func (p Prefix) at(op, name string) (location, error) {
 	if !fs.ValidPath(name) || strings.ContainsRune(name, '\\') {
 		return location{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
-	return location{p.Bucket, path.Join(p.Key, name)}, nil
+	return location{p.bucket, path.Join(p.key, name)}, nil
 }
 
 func pathError(op, name string, err error) error {
@@ -59,13 +58,13 @@ func pathError(op, name string, err error) error {
 	return &fs.PathError{Op: op, Path: name, Err: err}
 }
 
-// Open reads a whole file, of at most inventory.ManifestLimit bytes. The root, as any prefix, is no file.
+// Open reads a whole file. The root, as any prefix, is no file.
 func (p Prefix) Open(name string) (fs.File, error) {
 	l, err := p.at("open", name)
 	if err != nil {
 		return nil, err
 	}
-	data, err := get(p.Context, p.S3, l, inventory.ManifestLimit)
+	data, err := get(p.ctx, p.s3, l, p.limit)
 	if err != nil {
 		return nil, pathError("open", name, err)
 	}
@@ -82,7 +81,7 @@ func (p Prefix) Stat(name string) (fs.FileInfo, error) {
 	if name == "." {
 		return info{name: ".", dir: true}, nil
 	}
-	out, err := p.S3.HeadObject(p.Context, &s3.HeadObjectInput{Bucket: aws.String(l.bucket), Key: aws.String(l.key)})
+	out, err := p.s3.HeadObject(p.ctx, &s3.HeadObjectInput{Bucket: aws.String(l.bucket), Key: aws.String(l.key)})
 	if err != nil {
 		return nil, pathError("stat", name, err)
 	}
@@ -96,10 +95,13 @@ func (p Prefix) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	var out []fs.DirEntry
-	below := l.key + "/"
+	below := ""
+	if l.key != "" {
+		below = l.key + "/"
+	}
 	in := &s3.ListObjectsV2Input{Bucket: aws.String(l.bucket), Prefix: aws.String(below), Delimiter: aws.String("/")}
 	for {
-		page, err := p.S3.ListObjectsV2(p.Context, in)
+		page, err := p.s3.ListObjectsV2(p.ctx, in)
 		if err != nil {
 			return nil, pathError("readdir", name, err)
 		}
@@ -154,4 +156,3 @@ func (i info) Mode() fs.FileMode {
 	}
 	return 0o444
 }
-
