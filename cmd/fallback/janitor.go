@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fallbackchain.io/fallback/cmd/fallback/runner"
+	"fallbackchain.io/fallback/cmd/fallback/runstore"
 	"fallbackchain.io/fallback/cmd/fallback/view"
 )
 
@@ -15,7 +16,10 @@ import (
 // away) is said and left for the next start; its lease keeps others from the workload.
 func finishDead(ctx context.Context, o *options, r *runner.Runner) error {
 	dead, err := r.Dead()
-	if err != nil {
+	switch {
+	case errors.Is(err, runstore.ErrUnreadable):
+		return exit{exitCouldNotRun, fmt.Errorf("%w; nothing was begun", err)}
+	case err != nil:
 		fmt.Fprintln(o.err, "fallback: some runs cannot be read:", err)
 	}
 	for _, s := range dead {

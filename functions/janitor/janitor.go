@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"fallbackchain.io/fallback/shared/fault"
@@ -79,6 +80,9 @@ const (
 	abort             = "OutcomeAborted"
 	giveUp            = "GiveUp"
 	afterGate         = "AfterGate"
+	// A run that could not write its report is done but for it.
+	reportFailed = "ReportFailed"
+	report       = "Report"
 )
 
 // ending are the states that already undo, decide or report. They are idempotent, so the run goes on at the very one.
@@ -88,7 +92,7 @@ var ending = map[string]bool{
 	"TeardownAfterFailure": true, "AwaitTeardownAfterFailure": true, "TeardownAfterPass": true, "AwaitTeardownAfterPass": true,
 	"OutcomeEvaluated": true, "OutcomeRecovered": true, "OutcomeRolledBack": true, "OutcomeAborted": true, "OutcomeAbortedNoLease": true, "OutcomeDirty": true,
 	"ReleaseLease": true, "Report": true, "ByOutcome": true,
-	"Evaluated": true, "Recovered": true, "RolledBack": true, "Aborted": true, "Dirty": true, "Skipped": true, "Refused": true, "ReportFailed": true,
+	"Evaluated": true, "Recovered": true, "RolledBack": true, "Aborted": true, "Dirty": true, "Skipped": true, "Refused": true,
 }
 
 // beforeLease are the states during which nothing was changed and no lease was taken.
@@ -99,12 +103,16 @@ var beforeChange = map[string]bool{"TakeLease": true, "CaptureRollbackPoint": tr
 
 // From is the state at which a dead run is taken up.
 func From(next string, r run.Run) string {
+	// The choice that reads a task's phase belongs to the task.
+	node := strings.TrimSuffix(next, "Phase")
 	switch {
-	case ending[next]:
+	case next == reportFailed:
+		return report
+	case ending[node]:
 		return next
-	case beforeLease[next] || r.Mode == run.Evaluate:
+	case beforeLease[node] || r.Mode == run.Evaluate:
 		return abortWithoutLease
-	case beforeChange[next]:
+	case beforeChange[node]:
 		return abort
 	case r.Gate != nil && r.Gate.Phase == run.Passed:
 		return afterGate

@@ -53,6 +53,10 @@ func TestFrom(t *testing.T) {
 		"died while the quarantine is lifted": {"LiftQuarantine", run.Run{Mode: run.Recover, Gate: &run.Gate{Phase: run.Passed}}, "LiftQuarantine"},
 		"died in a rollback":                  {"AwaitRollback", run.Run{Mode: run.Recover}, "AwaitRollback"},
 		"died in an evaluate":                 {"AssessOnly", run.Run{Mode: run.Evaluate}, "OutcomeAbortedNoLease"},
+		"died between a wait and its choice":  {"AwaitRollbackPhase", run.Run{Mode: run.Recover}, "AwaitRollbackPhase"},
+		"died right after the lease":          {"TakeLeasePhase", run.Run{Mode: run.Drill}, "OutcomeAborted"},
+		"died right after it was admitted":    {"AdmitPhase", run.Run{Mode: run.Recover}, "OutcomeAbortedNoLease"},
+		"could not write its report":          {"ReportFailed", run.Run{Mode: run.Recover}, "Report"},
 		"died in a state of a newer version":  {"SomethingNew", run.Run{Mode: run.Recover}, "GiveUp"},
 		"the same after the gate had passed":  {"SomethingNew", run.Run{Mode: run.Recover, Gate: &run.Gate{Phase: run.Passed}}, "AfterGate"},
 	} {

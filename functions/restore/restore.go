@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/signal"
@@ -76,25 +78,19 @@ func start(ctx context.Context, s *step.Session) (run.Restore, error) {
 	if err != nil {
 		return out, err
 	}
-	ch := s.Changer()
-	claims, leftOut, err := restoreClaims(ctx, s, ch, b, objects, st)
+	wanted, leftOut, err := neutralised(objects, from, out.Namespace, s.Plan.Spec.Workload.StatefulSet)
 	if err != nil {
 		return out, err
 	}
+	ch := s.Changer()
+	claims, without, err := restoreClaims(ctx, s, ch, b, objects, st)
+	if err != nil {
+		return out, err
+	}
+	leftOut = append(leftOut, without...)
 	out.Claims = claims[:min(len(claims), claimItems)]
-	for _, o := range objects {
-		if o.GetKind() == "PersistentVolumeClaim" && o.GetNamespace() == from {
-			continue // restoreClaims said what became of it
-		}
-		neutral, why := Neutralise(o, from, out.Namespace)
-		if why != "" {
-			if o.GetKind() == "StatefulSet" && o.GetName() == s.Plan.Spec.Workload.StatefulSet && o.GetNamespace() == from {
-				return out, fault.Newf(fault.NotQualified, "restore StatefulSet "+o.GetName(), "%s", why)
-			}
-			leftOut = append(leftOut, fmt.Sprintf("%s: %s", title(o), why))
-			continue
-		}
-		if _, err := ch.Create(ctx, neutral, "restore from the inventory"); err != nil {
+	for _, o := range wanted {
+		if _, err := ch.Create(ctx, o, "restore from the inventory"); err != nil {
 			return out, err
 		}
 		out.Objects++
@@ -103,4 +99,24 @@ func start(ctx context.Context, s *step.Session) (run.Restore, error) {
 	out.LeftOut = run.Few(leftOut, listItems, listRunes)
 	out.Message = fmt.Sprintf("%d claims and %d objects of %s restored into %s, %d objects left out", len(claims), out.Objects, from, out.Namespace, len(leftOut))
 	return out, nil
+}
+
+// neutralised are the objects to restore, and what is left out. A workload that cannot be made harmless refuses the restore, before
+// anything is made. Claims are not among them: they come from snapshots.
+func neutralised(objects []*unstructured.Unstructured, from, to, statefulSet string) (wanted []*unstructured.Unstructured, leftOut []string, err error) {
+	for _, o := range objects {
+		if o.GetKind() == "PersistentVolumeClaim" && o.GetNamespace() == from {
+			continue
+		}
+		neutral, why := Neutralise(o, from, to)
+		switch {
+		case why == "":
+			wanted = append(wanted, neutral)
+		case o.GetKind() == "StatefulSet" && o.GetName() == statefulSet && o.GetNamespace() == from:
+			return nil, nil, fault.Newf(fault.NotQualified, "restore StatefulSet "+statefulSet, "%s", why)
+		default:
+			leftOut = append(leftOut, fmt.Sprintf("%s: %s", title(o), why))
+		}
+	}
+	return wanted, leftOut, nil
 }

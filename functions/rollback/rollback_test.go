@@ -33,7 +33,7 @@ const (
 	pv = `{apiVersion: v1, kind: PersistentVolume, metadata: {name: pv-0}, spec: {persistentVolumeReclaimPolicy: Delete, claimRef: {namespace: shop, name: data-pg-0}}}`
 	vs = `{apiVersion: snapshot.storage.k8s.io/v1, kind: VolumeSnapshot, metadata: {name: good, namespace: shop}, spec: {source: {persistentVolumeClaimName: data-pg-0}},
   status: {readyToUse: true, boundVolumeSnapshotContentName: content}}`
-	app       = `{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: shop, namespace: argocd}, spec: {syncPolicy: {automated: {prune: true}}}}`
+	app       = `{apiVersion: argoproj.io/v1alpha1, kind: Application, metadata: {name: shop, namespace: argocd}, spec: {syncPolicy: {automated: {}}}}`
 	configMap = `{apiVersion: v1, kind: ConfigMap, metadata: {name: settings, namespace: shop}, data: {a: before}}`
 )
 

@@ -2,11 +2,14 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"fallbackchain.io/fallback/shared/fault"
 )
 
 // Resources that functions read and change. A kind that is not here is mapped by the server's discovery.
@@ -38,7 +41,8 @@ var (
 func Decode[T any](u *unstructured.Unstructured) (*T, error) {
 	var t T
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &t); err != nil {
-		return nil, err
+		// Asking again would not help: this program does not understand what the server has.
+		return nil, fault.New(fault.Internal, fmt.Sprintf("decode %s %s/%s", u.GetKind(), u.GetNamespace(), u.GetName()), err)
 	}
 	return &t, nil
 }

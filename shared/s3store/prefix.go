@@ -48,6 +48,9 @@ func (p Prefix) at(op, name string) (location, error) {
 	if !fs.ValidPath(name) || strings.ContainsRune(name, '\\') {
 		return location{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
+	if name == "." {
+		return location{p.bucket, p.key}, nil
+	}
 	return location{p.bucket, path.Join(p.key, name)}, nil
 }
 

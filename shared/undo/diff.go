@@ -41,14 +41,18 @@ func diff(at []string, before, after map[string]any) []fieldChange {
 			out = append(out, diff(path, wasMap, isMap)...)
 			continue
 		}
-		if !equal(c.was, c.is) {
+		if !same(c.was, c.is) {
 			out = append(out, c)
 		}
 	}
 	return out
 }
 
-// equal compares two values; what is not set equals an empty list or map, for the server drops those.
+// same compares two values strictly: an empty map that is there is not one that is missing ({automated: {}} of an Argo CD
+// Application switches something on).
+func same(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+
+// equal compares with what the server made of a value; what is not set equals an empty list or map, for the server drops those.
 func equal(a, b any) bool {
 	if empty(a) && empty(b) {
 		return true

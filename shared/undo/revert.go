@@ -38,7 +38,7 @@ func (u *undoer) revert(ctx context.Context, e journal.Entry) error {
 	for _, c := range changes(before.Object, after.Object) {
 		now := lookup(have.Object, c.path)
 		switch {
-		case equal(now, c.was):
+		case same(now, c.was):
 		case equal(now, c.is) || u.later(e, c.path, now):
 			put(back, c.path, c.was) // nil when it was not set: null removes the field (RFC 7386)
 		default:

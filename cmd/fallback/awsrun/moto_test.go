@@ -1,9 +1,7 @@
 package awsrun
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,20 +9,17 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 
+	"fallbackchain.io/fallback/shared/awstest"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/statemachine/asl"
 	"fallbackchain.io/fallback/statemachine/graph"
@@ -160,21 +155,6 @@ func (e *edge) count(op string) int {
 	return e.calls[op]
 }
 
-// motoServer finds the server that `make judges` installs. Without it the test fails: a judge that is missing is no pass.
-func motoServer(t testing.TB) string {
-	t.Helper()
-	abs, err := filepath.Abs("../../../.tools/judges/venv/bin/moto_server")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(abs); err != nil {
-		t.Fatalf("moto_server is not installed: run `make judges` (statemachine/judges/setup.sh): %v", err)
-	}
-	return abs
-}
-
-var running = regexp.MustCompile(`Running on (http://127\.0\.0\.1:[0-9]+)`)
-
 // newEdge starts moto on a free port of loopback, with an edge in front of it, until the test ends.
 func newEdge(t testing.TB) (*edge, *sfn.Client) {
 	t.Helper()
@@ -182,44 +162,8 @@ func newEdge(t testing.TB) (*edge, *sfn.Client) {
 	front := httptest.NewServer(e)
 	t.Cleanup(front.Close)
 
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	cmd := exec.CommandContext(ctx, motoServer(t), "-H", "127.0.0.1", "-p", "0")
 	// The engine calls the functions at MOTO_PORT: that is the edge.
-	cmd.Env = append(os.Environ(), "MOTO_PORT="+front.URL[strings.LastIndexByte(front.URL, ':')+1:], "AWS_EC2_METADATA_DISABLED=true", "PYTHONUNBUFFERED=1")
-	log, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	at := make(chan string, 1)
-	drained := make(chan struct{})
-	var said strings.Builder
-	go func() {
-		defer close(drained)
-		for s := bufio.NewScanner(log); s.Scan(); {
-			if m := running.FindStringSubmatch(s.Text()); m != nil {
-				at <- m[1]
-			}
-			if !strings.Contains(s.Text(), `" 200 -`) {
-				said.WriteString(s.Text() + "\n")
-			}
-		}
-		close(at)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-drained
-		_ = cmd.Wait() // killed
-		if t.Failed() {
-			t.Logf("moto said:\n%s", said.String())
-		}
-	})
-	base, ok := <-at
-	if !ok {
-		t.Fatalf("moto_server ended before it listened")
-	}
+	base := awstest.Start(t, "MOTO_PORT="+front.URL[strings.LastIndexByte(front.URL, ':')+1:])
 	target, err := url.Parse(base)
 	if err != nil {
 		t.Fatal(err)

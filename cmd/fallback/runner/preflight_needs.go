@@ -150,6 +150,7 @@ func (n *needs) common() {
 	name := lease.Name(w.Namespace, w.StatefulSet)
 	n.named(cluster.Leases, lease.Namespace, name, "get update")
 	n.on(cluster.Leases, lease.Namespace, "create watch")
+	n.named(cluster.Namespaces, "", lease.Namespace, "get")
 	if _, err := n.c.Dynamic.Resource(cluster.Namespaces).Get(n.ctx, lease.Namespace, metav1.GetOptions{}); err != nil {
 		n.on(cluster.Namespaces, "", "create") // it is not there, or cannot be seen
 	}
@@ -237,6 +238,9 @@ func (n *needs) reconcile() {
 		}
 		n.on(gvr, o.GetNamespace(), makes, undoes)
 		n.named(gvr, o.GetNamespace(), o.GetName(), "patch")
+		if o.GetNamespace() == n.target {
+			n.on(gvr, n.target, "list") // what is there besides is reported
+		}
 	}
 	n.on(cluster.PersistentVolumes, "", "get patch")
 	n.on(cluster.PersistentVolumeClaims, n.target, makes, undoes)
@@ -308,6 +312,7 @@ func (n *needs) drill() error {
 			n.on(gvr, n.target, makes, undoes)
 			if n.reconciles() {
 				n.named(gvr, n.target, neutral.GetName(), "patch")
+				n.on(gvr, n.target, "list")
 			}
 		}
 	}

@@ -91,6 +91,9 @@ const (
 // ErrBusy means that another process works on the run.
 var ErrBusy = errors.New("another process works on this run")
 
+// ErrUnreadable means that the directory of runs itself cannot be read.
+var ErrUnreadable = errors.New("the directory of runs cannot be read")
+
 // Open takes the run for this process; the directory is made when it is not there.
 func (s Store) Open(id string) (*Record, error) {
 	if id == "" || filepath.Base(id) != id || strings.HasPrefix(id, ".") {
@@ -186,7 +189,7 @@ func (s Store) List() ([]Saved, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, err)
 	}
 	var out []Saved
 	var errs []error

@@ -1,5 +1,3 @@
-//go:build integration
-
 package quarantine_test
 
 import (
@@ -122,8 +120,8 @@ func (w *world) openPolicy(ctx context.Context) {
 }
 
 // An unschedulable workload is run with one relaxed replica behind the quarantine; undoing puts everything back.
-func TestDegradedOnRealControlPlane(t *testing.T) {
-	w := newWorld(t, run.Recover)
+func liveDegraded(t *testing.T, plan string) {
+	w := newWorld(t, plan, run.Recover)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	w.ready(ctx)
@@ -186,8 +184,8 @@ func (w *world) deletePods(ctx context.Context) {
 }
 
 // The StatefulSet and a claim are gone: one replica is built from the inventory, its claim on the volume that was kept.
-func TestDegradedBuildsFromInventory(t *testing.T) {
-	w := newWorld(t, run.Recover)
+func liveDegradedBuild(t *testing.T, plan string) {
+	w := newWorld(t, plan, run.Recover)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	w.ready(ctx)
