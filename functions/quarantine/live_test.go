@@ -25,7 +25,6 @@ import (
 	"fallbackchain.io/fallback/infra/local/stack/stacktest"
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
-	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/inventory"
 	"fallbackchain.io/fallback/shared/journal"
 	"fallbackchain.io/fallback/shared/plan"
@@ -57,7 +56,7 @@ func TestLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("drill", func(t *testing.T) { liveDrill(t, d.Plan) })
-	t.Run("drill refuses to leave volumes", func(t *testing.T) { liveDrillRefusesToLeaveVolumes(t, d.Plan) })
+	t.Run("drill leaves no volume", func(t *testing.T) { liveDrillLeavesNoVolume(t, d.Plan) })
 	t.Run("degraded", func(t *testing.T) { liveDegraded(t, d.Plan) })
 	t.Run("degraded from the inventory", func(t *testing.T) { liveDegradedBuild(t, d.Plan) })
 }
@@ -219,8 +218,8 @@ func toMap(o runtime.Object) (*unstructured.Unstructured, error) {
 	return u, err
 }
 
-// A class that keeps its volumes would leave a drill's disks behind: nothing is restored.
-func liveDrillRefusesToLeaveVolumes(t *testing.T, plan string) {
+// Where production's class retains its volumes, a drill still leaves no volume behind.
+func liveDrillLeavesNoVolume(t *testing.T, plan string) {
 	w := newWorld(t, plan, run.Drill)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
@@ -245,8 +244,9 @@ func liveDrillRefusesToLeaveVolumes(t *testing.T, plan string) {
 	t.Cleanup(func() { swap(context.Background(), "Delete") })
 	w.quarantine(ctx, "apply")
 	w.quarantine(ctx, "check")
-	if _, err := (&restore.Handler{Env: w.env}).Handle(ctx, "start", "State", w.run); fault.From(err).Code != fault.NotQualified {
-		t.Errorf("restore: %v, expected NotQualified", err)
+	w.restore(ctx, "start")
+	if r := w.restore(ctx, "await"); r.Phase != run.Succeeded {
+		t.Fatalf("restore: %s", r.Message)
 	}
 	w.teardown(ctx, "start")
 	if u := w.teardown(ctx, "await"); u.Phase != run.Undone {
@@ -254,6 +254,9 @@ func liveDrillRefusesToLeaveVolumes(t *testing.T, plan string) {
 	}
 	if d := cmp.Diff(before, volumeNames(ctx, w)); d != "" {
 		t.Errorf("volumes: %s", d)
+	}
+	if l, err := classes.List(ctx, metav1.ListOptions{}); err != nil || len(l.Items) != 1 {
+		t.Errorf("classes: %d %v", len(l.Items), err)
 	}
 }
 

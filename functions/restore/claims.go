@@ -84,17 +84,16 @@ func restoreClaims(ctx context.Context, s *step.Session, ch *change.Changer, b *
 			leftOut = append(leftOut, "PersistentVolumeClaim "+name+": no snapshot of it")
 		}
 	}
-	classes, err := readClasses(ctx, s)
+	cs, err := readClasses(ctx, s, ch)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, src := range sources {
-		if err := fits(classes, src.like, src.claim, src.snap.Driver); err != nil {
-			return nil, nil, err
-		}
-	}
 	// All snapshots first: they become ready while the claims are made.
 	for i := range sources {
+		sources[i].like = sources[i].like.DeepCopy()
+		if err := cs.settle(ctx, sources[i].like, sources[i].snap.Driver); err != nil {
+			return nil, nil, err
+		}
 		if sources[i].snap, err = snapshots.Import(ctx, ch, sources[i].snap, s.Target()); err != nil {
 			return nil, nil, err
 		}

@@ -214,6 +214,28 @@ func TestOtherClaims(t *testing.T) {
 	}
 }
 
+// A class that retains its volumes would leave a drill's disks behind.
+func TestRetainingClass(t *testing.T) {
+	objects := both("")
+	objects[len(objects)-1] = strings.Replace(fast, "Delete", "Retain\nparameters: {type: gp3}\nvolumeBindingMode: WaitForFirstConsumer", 1)
+	w := world(t, objects...)
+	if _, err := start(t, w); err != nil {
+		t.Fatal(err)
+	}
+	own := w.Run.ID + "-fast"
+	if got := claimOf(t, w, "data-pg-1")["storageClassName"]; got != own {
+		t.Errorf("class %v, expected %s", got, own)
+	}
+	c := w.Get(cluster.StorageClasses, "", own)
+	if c.Object["reclaimPolicy"] != "Delete" || c.Object["provisioner"] != "csi.example" || c.Object["volumeBindingMode"] != "WaitForFirstConsumer" ||
+		c.Object["parameters"].(map[string]any)["type"] != "gp3" || c.GetLabels()[change.LabelRun] != w.Run.ID {
+		t.Errorf("class %v", c.Object)
+	}
+	if c := w.Get(cluster.StorageClasses, "", "fast"); c.Object["reclaimPolicy"] != "Retain" {
+		t.Error("production's class was changed")
+	}
+}
+
 func TestRefused(t *testing.T) {
 	broken := func(m *inventory.Manifest, files fstest.MapFS) {
 		files[m.Files[0].Path] = &fstest.MapFile{Data: []byte("tampered")}
@@ -239,9 +261,6 @@ func TestRefused(t *testing.T) {
 		{"a class of another driver", func(_ *testing.T, w *steptest.World) {
 			w.Put(cluster.StorageClasses, strings.Replace(fast, "csi.example", "csi.other", 1))
 		}, fault.NotQualified},
-		{"a class that keeps its volumes", func(_ *testing.T, w *steptest.World) {
-			w.Put(cluster.StorageClasses, strings.Replace(fast, "Delete", "Retain", 1))
-		}, fault.NotQualified},
 		{"no class", func(_ *testing.T, w *steptest.World) { w.Drop(cluster.StorageClasses, "", "fast") }, fault.ObjectsMissing},
 		{"not a drill", func(_ *testing.T, w *steptest.World) { w.Run.Mode = run.Recover }, fault.InputInvalid},
 	} {
@@ -251,8 +270,10 @@ func TestRefused(t *testing.T) {
 			if _, err := start(t, w); fault.From(err).Code != tc.want || err == nil {
 				t.Errorf("%v, expected %s", err, tc.want)
 			}
-			if len(w.Changes()) > 0 {
-				t.Errorf("changes were made although it was refused: %q", w.Changes())
+			for _, c := range w.Changes() {
+				if strings.Contains(c, "StatefulSet") {
+					t.Errorf("the workload was made: %q", w.Changes())
+				}
 			}
 		})
 	}

@@ -33,7 +33,7 @@ func killedWorld(t *testing.T) *steptest.World {
 	p.Spec.Inventory = &plan.Inventory{Manifests: &plan.ManifestBundle{Path: "bundle"}}
 	p.Spec.Quarantine.Level = plan.LevelApplied
 	w := steptest.New(t, run.Drill, p,
-		"apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: kept}\nprovisioner: csi.example\nreclaimPolicy: Delete",
+		"apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: kept}\nprovisioner: csi.example\nreclaimPolicy: Retain",
 		"apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshot\nmetadata: {name: s, namespace: shop}\nspec: {source: {persistentVolumeClaimName: data-pg-0}}\nstatus: {readyToUse: true, boundVolumeSnapshotContentName: c}",
 		"apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshotContent\nmetadata: {name: c}\nspec: {driver: csi.example}\nstatus: {snapshotHandle: h}")
 	w.Bundle = steptest.BundleOf(t, nil, nil, statefulSet, "apiVersion: v1\nkind: Secret\nmetadata: {name: pg, namespace: shop}")

@@ -79,7 +79,7 @@ func sweep(ctx context.Context, s *step.Session) error {
 	if err != nil {
 		return err
 	}
-	ch := s.Changer()
+	ch := s.OwnChanger()
 	for _, r := range left {
 		if !r.own {
 			continue

@@ -66,7 +66,7 @@ func start(ctx context.Context, s *step.Session) (run.Undo, error) {
 		out.Phase, out.Message = run.NothingToUndo, "the journal holds nothing to undo, and nothing carries this run's label"
 		return out, nil
 	}
-	res, err := undo.Entries(ctx, undo.Deps{Cluster: s.Cluster, Changer: s.Changer(), NoWait: true}, nil)
+	res, err := undo.Entries(ctx, undo.Deps{Cluster: s.Cluster, Changer: s.OwnChanger(), NoWait: true}, nil)
 	if err != nil {
 		return out, err
 	}
@@ -88,7 +88,7 @@ func await(ctx context.Context, s *step.Session) (run.Undo, error) {
 	slice, cancel := s.Slice(ctx, out.Deadline)
 	defer cancel()
 	began := s.Now()
-	res, err := undo.Entries(slice, undo.Deps{Cluster: s.Cluster, Changer: s.Changer()}, nil)
+	res, err := undo.Entries(slice, undo.Deps{Cluster: s.Cluster, Changer: s.OwnChanger()}, nil)
 	if err == nil && len(res.Waiting) == 0 {
 		err = sweep(ctx, s)
 	}

@@ -34,6 +34,7 @@ func drilled(t *testing.T, w *steptest.World) {
 	for _, text := range []string{
 		"apiVersion: v1\nkind: Namespace\nmetadata: {name: " + ns + "}",
 		"apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: quarantine-deny, namespace: " + ns + "}",
+		"apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: " + w.Run.ID + "-fast}",
 		"apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshotContent\nmetadata: {name: " + w.Run.ID + "-data-pg-0}",
 		"apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data-pg-0, namespace: " + ns + "}",
 		"apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: pg, namespace: " + ns + "}",
@@ -69,11 +70,12 @@ func TestEverythingOfTheDrillGoesAndNothingElse(t *testing.T) {
 	drilled(t, w)
 	n := len(w.Writes())
 	u := both(t, w)
-	if u.Phase != run.Undone || len(u.Left) > 0 || len(u.PutBack) != 5 {
+	if u.Phase != run.Undone || len(u.Left) > 0 || len(u.PutBack) != 6 {
 		t.Fatalf("%+v", u)
 	}
 	ns := "drill-" + w.Run.ID
-	if d := cmp.Diff([]string{"delete statefulsets " + ns + "/pg", "delete persistentvolumeclaims " + ns + "/data-pg-0", "delete volumesnapshotcontents " + w.Run.ID + "-data-pg-0", "delete networkpolicies " + ns + "/quarantine-deny", "delete namespaces " + ns}, w.Writes()[n:]); d != "" {
+	if d := cmp.Diff([]string{"delete statefulsets " + ns + "/pg", "delete persistentvolumeclaims " + ns + "/data-pg-0", "delete volumesnapshotcontents " + w.Run.ID + "-data-pg-0",
+		"delete storageclasses " + w.Run.ID + "-fast", "delete networkpolicies " + ns + "/quarantine-deny", "delete namespaces " + ns}, w.Writes()[n:]); d != "" {
 		t.Error(d)
 	}
 	if w.Get(cluster.Secrets, "shop", "pg") == nil || w.Get(cluster.VolumeSnapshotContents, "", "snap-of-production") == nil ||

@@ -39,6 +39,8 @@ var clusterScoped = []schema.GroupResource{
 // drillScoped are the cluster-scoped resources that a drill may create and delete, always under its own name and label.
 var drillScoped = []schema.GroupResource{
 	{Resource: "namespaces"},
+	// A class of the drill's own, whose volumes go with their claims where production's class retains them.
+	{Group: "storage.k8s.io", Resource: "storageclasses"},
 	{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshotcontents"},
 }
 

@@ -62,6 +62,8 @@ const (
 	InputInvalid Code = "InputInvalid"
 	// LeaseHeld: another run holds the workload's lease.
 	LeaseHeld Code = "LeaseHeld"
+	// LeasePreempted: a recover took the workload's lease from this drill; the drill ends and removes what is its own.
+	LeasePreempted Code = "LeasePreempted"
 	// OwnerNotPaused: something else would undo our changes (HPA, KEDA, GitOps, an operator) and the plan does not say how to pause it.
 	OwnerNotPaused Code = "OwnerNotPaused"
 	// Unauthorized: the credentials were refused (401).
@@ -88,7 +90,7 @@ var classes = map[Code]Class{
 	PermissionDenied: Demote, OverwriteRefused: Demote,
 	IsolationBroken: Rollback, InventoryBroken: Demote,
 	PlanInvalid: Abort, ModeNotSupported: Abort, InputInvalid: Abort, LeaseHeld: Abort, OwnerNotPaused: Abort,
-	Unauthorized: Abort, RunAborted: Abort,
+	Unauthorized: Abort, RunAborted: Abort, LeasePreempted: Abort,
 	LeaseLost: Dirty, JournalUnwritable: Dirty, ProductionTouched: Dirty, UndoIncomplete: Dirty, Internal: Dirty,
 }
 

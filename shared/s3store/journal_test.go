@@ -175,8 +175,9 @@ func TestJournal(t *testing.T) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		taken := map[int]string{}
+		one := &atomically{S3: real}
 		for w := range writers {
-			j := open(t, real, run)
+			j := open(t, one, run)
 			wg.Go(func() {
 				for i := range each {
 					n := fmt.Sprintf("%d-%d", w, i)
@@ -272,6 +273,18 @@ func TestJournal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// atomically makes a conditional write one step, as it is in S3; moto's threads look and write in two.
+type atomically struct {
+	S3
+	mu sync.Mutex
+}
+
+func (a *atomically) PutObject(ctx context.Context, in *s3.PutObjectInput, o ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.S3.PutObject(ctx, in, o...)
 }
 
 // retrying sends a PUT whose answer was lost once more.

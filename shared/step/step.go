@@ -95,11 +95,41 @@ func (s *Session) Changer() *change.Changer {
 	if d := s.Plan.Spec.Volumes.Controller; d != nil {
 		scope.Extra = []string{d.Namespace}
 	}
+	guard := s.env.Guard(s.Cluster, s.Plan, s.Run.ID)
+	if scope.Drill {
+		guard = preemptible{guard}
+	}
 	return &change.Changer{
-		Client: s.Cluster.Dynamic, Mapper: s.Cluster.Mapper, Journal: s.Journal, Guard: s.env.Guard(s.Cluster, s.Plan, s.Run.ID),
+		Client: s.Cluster.Dynamic, Mapper: s.Cluster.Mapper, Journal: s.Journal, Guard: guard,
 		Scope: scope, Run: s.Run.ID, Plan: s.Plan.Metadata.Name, State: s.State, Now: s.Now, DryRun: s.Run.DryRun, Say: s.env.Say,
 	}
 }
+
+// OwnChanger is the Changer of a drill's teardown. It needs no lease: a drill reaches nothing but what carries its own run ID, which
+// no other run may touch, and a drill that was preempted must still remove it.
+func (s *Session) OwnChanger() *change.Changer {
+	c := s.Changer()
+	if c.Scope.Drill {
+		c.Guard = unguarded{}
+	}
+	return c
+}
+
+// preemptible turns a lost lease into the end of a drill. For a recover it is Dirty, because two runs may have changed one
+// workload; a drill has changed nothing that another run works on.
+type preemptible struct{ change.Guard }
+
+func (p preemptible) Check(ctx context.Context) error {
+	err := p.Guard.Check(ctx)
+	if err != nil && fault.From(err).Code == fault.LeaseLost {
+		return fault.New(fault.LeasePreempted, "go on with the drill", err)
+	}
+	return err
+}
+
+type unguarded struct{}
+
+func (unguarded) Check(context.Context) error { return nil }
 
 // Deadline is the absolute end of a budget that begins now.
 func (s *Session) Deadline(budget plan.Duration) *time.Time {

@@ -153,7 +153,7 @@ func (u *undoer) entry(ctx context.Context, e journal.Entry) error {
 // mustWait tells whether what is being deleted has to be gone before e is undone: the same object is made again, or e's
 // namespace is deleted (a namespace whose pods still run takes much longer than pods and then the namespace).
 func (u *undoer) mustWait(e journal.Entry) bool {
-	if isNamespace(e.Object) {
+	if isNamespace(e.Object) || isClass(e.Object) {
 		return true
 	}
 	for _, d := range u.deleting {
@@ -177,6 +177,8 @@ func (u *undoer) madeByRun(e journal.Entry, uid types.UID) bool {
 func sameObject(a, b journal.Object) bool {
 	return a.Resource == b.Resource && a.Namespace == b.Namespace && a.Name == b.Name
 }
+
+func isClass(o journal.Object) bool { return o.Resource == cluster.StorageClasses.Resource }
 
 func isNamespace(o journal.Object) bool { return o.Kind == "Namespace" && o.APIVersion == "v1" }
 

@@ -3,9 +3,12 @@ package undo
 import (
 	"context"
 	"errors"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
@@ -56,33 +59,41 @@ func (u *undoer) gone(ctx context.Context, r change.Ref) error {
 }
 
 // users waits until nothing needs an object any more that is about to be deleted: the pods of a namespace; in a drill the pods behind
-// a policy, for the last ones must not run without it.
+// a policy, for the last ones must not run without it; the volumes of a storage class, which the driver deletes by it.
 func (u *undoer) users(ctx context.Context, o journal.Object) error {
 	switch {
 	case isNamespace(o):
-		return u.noPods(ctx, o.Name)
+		return u.none(ctx, cluster.Pods, o.Name, "pods of namespace "+o.Name, nil)
 	case u.Changer.Scope.Drill && o.Resource == cluster.NetworkPolicies.Resource:
-		return u.noPods(ctx, o.Namespace)
+		return u.none(ctx, cluster.Pods, o.Namespace, "pods of namespace "+o.Namespace, nil)
+	case isClass(o):
+		return u.none(ctx, cluster.PersistentVolumes, "", "volumes of storage class "+o.Name, func(x *unstructured.Unstructured) bool {
+			class, _, _ := unstructured.NestedString(x.Object, "spec", "storageClassName")
+			return class == o.Name
+		})
 	}
 	return nil
 }
 
-// noPods waits until no pod is left in a namespace.
-func (u *undoer) noPods(ctx context.Context, namespace string) error {
+// none waits until no object of a resource is left that is (nil: any).
+func (u *undoer) none(ctx context.Context, gvr schema.GroupVersionResource, namespace, what string, is func(*unstructured.Unstructured) bool) error {
 	if u.Changer.DryRun {
 		return nil
 	}
-	empty := func(ctx context.Context) (bool, error) {
-		pods, err := u.Cluster.Dynamic.Resource(cluster.Pods).Namespace(namespace).List(ctx, metav1.ListOptions{Limit: 1})
-		return err == nil && len(pods.Items) == 0, err
+	gone := func(ctx context.Context) (bool, error) {
+		l, err := u.Cluster.Dynamic.Resource(gvr).Namespace(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(l.Items, func(x unstructured.Unstructured) bool { return is == nil || is(&x) }), nil
 	}
-	if ok, err := empty(ctx); ok || (err != nil && ctx.Err() == nil) {
-		return cluster.Fault("list pods in "+namespace, err)
+	if ok, err := gone(ctx); ok || (err != nil && ctx.Err() == nil) {
+		return cluster.Fault("list the "+what, err)
 	}
 	if u.NoWait || ctx.Err() != nil {
 		return errWaiting
 	}
-	return u.wait(ctx, "wait for the pods of "+namespace+" to end", cluster.Source{GVR: cluster.Pods, Namespace: namespace}, empty)
+	return u.wait(ctx, "wait for the end of the "+what, cluster.Source{GVR: gvr, Namespace: namespace}, gone)
 }
 
 func (u *undoer) wait(ctx context.Context, op string, s cluster.Source, done func(context.Context) (bool, error)) error {

@@ -1,4 +1,4 @@
-// Package awsio holds admit's adapters to AWS: plans in S3, alarms in CloudWatch, earlier runs in Step Functions.
+// Package awsio holds admit's adapters to AWS: alarms in CloudWatch, earlier runs in Step Functions.
 package awsio
 
 import (

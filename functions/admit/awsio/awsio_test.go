@@ -5,18 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/aws/smithy-go"
@@ -75,39 +70,6 @@ func TestAlarmState(t *testing.T) {
 	}
 	if _, err := (Alarms{}).State(t.Context(), "arn:nothing"); fault.From(err).Code != fault.InputInvalid {
 		t.Errorf("malformed ARN: %v", err)
-	}
-}
-
-// TestPlansRead reads through the real S3 client from a server on loopback.
-func TestPlansRead(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		code, status := "", 200
-		switch r.URL.Path {
-		case "/plans/a/shop.yaml":
-			_, _ = io.WriteString(w, "kind: FallbackPlan\n")
-			return
-		case "/plans/missing":
-			code, status = "NoSuchKey", 404
-		case "/plans/secret":
-			code, status = "AccessDenied", 403
-		case "/plans/slow":
-			code, status = "SlowDown", 503
-		}
-		w.WriteHeader(status)
-		fmt.Fprintf(w, "<Error><Code>%s</Code><Message>m</Message></Error>", code)
-	}))
-	defer srv.Close()
-	p := Plans{S3: s3.New(s3.Options{Region: "eu-central-1", BaseEndpoint: aws.String(srv.URL), UsePathStyle: true, RetryMaxAttempts: 1,
-		Credentials: credentials.NewStaticCredentialsProvider("id", "secret", "")})}
-	for uri, want := range map[string]fault.Code{
-		"s3://plans/a/shop.yaml": "", "s3://plans/missing": fault.PlanInvalid, "s3://plans/secret": fault.PermissionDenied,
-		"s3://plans/slow": fault.Throttled, "plans/shop.yaml": fault.PlanInvalid, "s3://plans": fault.PlanInvalid,
-	} {
-		data, err := p.Read(t.Context(), uri)
-		f := fault.From(err)
-		if want == "" && (err != nil || string(data) != "kind: FallbackPlan\n") || want != "" && (f == nil || f.Code != want) {
-			t.Errorf("%s: %q, %v; want %q", uri, data, err, want)
-		}
 	}
 }
 
