@@ -80,14 +80,16 @@ clean: ## remove what make built here (the programs of the local stack stay in t
 FUNCTIONS := $(notdir $(patsubst %/lambda/,%,$(dir $(wildcard functions/*/lambda/main.go))))
 LAMBDA_FLAGS := -trimpath -buildvcs=false -tags lambda.norpc -ldflags '-s -w -buildid='
 
+FUNCTION_ARCH ?= arm64
+
 build-%Function:
 	@: "$${ARTIFACTS_DIR:?is set by sam build: the directory that takes the bootstrap}"
-	@GOOS=linux GOARCH=arm64 go build $(LAMBDA_FLAGS) -o "$$ARTIFACTS_DIR/bootstrap" "./functions/$$(tr A-Z a-z <<<'$*')/lambda"
+	@GOOS=linux GOARCH=$(FUNCTION_ARCH) go build $(LAMBDA_FLAGS) -o "$$ARTIFACTS_DIR/bootstrap" "./functions/$$(tr A-Z a-z <<<'$*')/lambda"
 
 .PHONY: functions
 functions: ## build every Lambda function into build/functions/ and print the sizes
 	@for f in $(FUNCTIONS); do \
 		mkdir -p build/functions/$$f; \
-		GOOS=linux GOARCH=arm64 go build $(LAMBDA_FLAGS) -o build/functions/$$f/bootstrap ./functions/$$f/lambda; \
+		GOOS=linux GOARCH=$(FUNCTION_ARCH) go build $(LAMBDA_FLAGS) -o build/functions/$$f/bootstrap ./functions/$$f/lambda; \
 	done
 	@ls -l --block-size=K build/functions/*/bootstrap | awk '{print $$5, $$NF}'

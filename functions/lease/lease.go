@@ -3,6 +3,7 @@ package lease
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -52,7 +53,8 @@ func name(p *plan.Plan) string {
 func (h *Handler) acquire(ctx context.Context, s *step.Session) (run.Lease, error) {
 	out := run.Lease{Name: name(s.Plan)}
 	if s.Run.Lease != nil {
-		out.Waiting = s.Run.Lease.Waiting
+		had := s.Run.Lease
+		out.Waiting, out.Holder, out.AwaySince, out.Unsure = had.Waiting, had.Holder, had.AwaySince, had.Unsure
 	}
 	out.Rounds++
 	if out.Deadline == nil {
@@ -65,9 +67,12 @@ func (h *Handler) acquire(ctx context.Context, s *step.Session) (run.Lease, erro
 	slice, cancel := s.Slice(ctx, out.Deadline)
 	defer cancel()
 	for {
-		a, err := lease.TryAcquire(ctx, s.Cluster, h.claim(ctx, s))
+		a, ok, err := h.reach(ctx, slice, s, &out)
 		if err != nil {
 			return out, err
+		}
+		if !ok {
+			return away(s, out)
 		}
 		switch a.Verdict {
 		case lease.Held:
@@ -90,6 +95,57 @@ func (h *Handler) acquire(ctx context.Context, s *step.Session) (run.Lease, erro
 			return out, err
 		}
 	}
+}
+
+// reach makes an attempt. An API server that does not answer is waited for as long as an assessment waits for it; ok is false when it
+// did not answer in this slice.
+func (h *Handler) reach(ctx, slice context.Context, s *step.Session, out *run.Lease) (a lease.Attempt, ok bool, err error) {
+	since := s.Now().UTC()
+	if out.AwaySince != nil {
+		since = *out.AwaySince
+	}
+	left := max(since.Add(s.Plan.Spec.APIServerWait.D()).Sub(s.Now()), lastLook)
+	if slice.Err() != nil {
+		slice, left = ctx, lastLook // what was waited for may have come with the slice's end
+	}
+	wait, cancel := context.WithTimeout(slice, left)
+	defer cancel()
+	ok, err = s.Cluster.WaitFor(wait, 0, nil, func(ctx context.Context) (bool, error) {
+		var err error
+		a, err = lease.TryAcquire(ctx, s.Cluster, h.claim(ctx, s))
+		out.Unsure = errors.Is(err, lease.ErrUnsure) || (out.Unsure && err != nil)
+		return err == nil, err
+	})
+	if out.AwaySince = nil; !ok && err == nil {
+		out.AwaySince = &since
+	}
+	return a, ok, err
+}
+
+// lastLook is how long one attempt may take at least.
+const lastLook = time.Second
+
+// away is the lease's section when the API server does not answer: Running within the plan's apiServerWait, then Busy without a
+// holder, for nothing was taken. Where that is not sure, or where another run was already told to stop, it is a fault.
+func away(s *step.Session, out run.Lease) (run.Lease, error) {
+	const op = "take the lease"
+	waited := s.Now().Sub(*out.AwaySince)
+	switch {
+	case waited < s.Plan.Spec.APIServerWait.D():
+		out.Phase, out.Message = run.Running, "waiting for the API server"
+		return out, nil
+	case out.Unsure:
+		return out, fault.New(fault.Unavailable, op, lease.ErrUnsure)
+	case out.Holder != "":
+		return out, fault.Newf(fault.Unavailable, op, "the API server did not answer for %s, and run %s is told to stop", waited.Round(time.Second), out.Holder)
+	}
+	out.Phase, out.Message = run.Busy, fmt.Sprintf("the API server did not answer for %s; the lease was not taken", waited.Round(time.Second))
+	return out, nil
+}
+
+// notTaken tells that there is surely nothing to release.
+func notTaken(l *run.Lease) bool {
+	return l != nil && l.Phase == run.Busy && l.Holder == "" && !l.Unsure
 }
 
 // wait returns when the lease changed hands, when the holder is quiet, or when the slice is over.
@@ -152,7 +208,15 @@ func (h *Handler) release(ctx context.Context, s *step.Session) (run.Lease, erro
 	if s.Run.Lease != nil {
 		out = *s.Run.Lease
 	}
-	out.Name, out.Holder, out.Message = name(s.Plan), "", ""
+	busy := out.Phase == run.Busy
+	out.Name, out.Holder = name(s.Plan), ""
+	if notTaken(s.Run.Lease) {
+		out.Phase = run.Released // the API server, which did not answer, is not asked
+		return out, nil
+	}
+	if !busy { // why the lease was not had stays the message
+		out.Message = ""
+	}
 	if s.Run.DryRun {
 		out.Phase, out.Message = run.Released, "dry run: the lease was not taken"
 		return out, nil
@@ -165,7 +229,7 @@ func (h *Handler) release(ctx context.Context, s *step.Session) (run.Lease, erro
 		return out, fault.Newf(fault.Internal, "release Lease "+out.Name, "the run still holds it after it was cleared")
 	}
 	out.Phase = run.Released
-	if now.Holder != "" {
+	if now.Holder != "" && !busy {
 		out.Message = fmt.Sprintf("run %s holds the lease now", now.Holder)
 	}
 	return out, nil

@@ -50,6 +50,9 @@ func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.
 			return run.Undo{Phase: run.NothingToUndo, Message: "this run changed nothing"}, nil
 		}
 	}
+	if op == "await" && r.Rollback != nil && r.Rollback.Phase == run.NothingToUndo {
+		return *r.Rollback, nil // as start found it, without asking the API server
+	}
 	s, err := h.Env.Open(ctx, state, r)
 	if err != nil {
 		return run.Undo{}, err

@@ -5,18 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
-	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 
+	"fallbackchain.io/fallback/shared/awstest"
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/run"
 )
@@ -70,49 +66,12 @@ func scripted(ctx context.Context, op, state string, r run.Run) (section, error)
 	return section{}, nil
 }
 
-type invocation struct {
-	payload string
-	// left is the time until the function's deadline.
-	left time.Duration
-}
+type invocation = awstest.Invocation
 
-type reply struct {
-	path string
-	body string
-}
-
-// runtimeAPI is the Lambda runtime API on loopback (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html): it
-// hands out the invocations one by one and records the replies; when none is left it refuses, and the function ends.
-func runtimeAPI(t *testing.T, invocations []invocation) (replies []reply, log string) {
+// runtimeAPI runs this test's own binary as a function.
+func runtimeAPI(t *testing.T, invocations []invocation) (replies []awstest.Reply, log string) {
 	t.Helper()
-	given := 0
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		const base = "/2018-06-01/runtime/invocation/"
-		switch {
-		case r.URL.Path == base+"next" && given < len(invocations):
-			i := invocations[given]
-			given++
-			w.Header().Set("Lambda-Runtime-Aws-Request-Id", "request-"+strconv.Itoa(given))
-			w.Header().Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(time.Now().Add(i.left).UnixMilli(), 10))
-			_, _ = io.WriteString(w, i.payload)
-		case r.Method == http.MethodPost:
-			b, _ := io.ReadAll(r.Body)
-			replies = append(replies, reply{strings.TrimPrefix(r.URL.Path, base), string(b)})
-			w.WriteHeader(http.StatusAccepted)
-		default:
-			http.Error(w, "no more", http.StatusGone)
-		}
-	}))
-	defer srv.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, os.Args[0])
-	cmd.Env = append(os.Environ(), serveVariable+"=1", "AWS_LAMBDA_RUNTIME_API="+strings.TrimPrefix(srv.URL, "http://"))
-	out, _ := cmd.CombinedOutput() // always ends with an error: nothing is left to invoke, or the process was told to go
-	if ctx.Err() != nil {
-		t.Fatalf("the function did not end: %s", out)
-	}
-	return replies, string(out)
+	return awstest.Runtime(t, os.Args[0], []string{serveVariable + "=1"}, invocations...)
 }
 
 func request(op string) string {
@@ -135,7 +94,7 @@ func TestErrorTypes(t *testing.T) {
 	}
 	var in []invocation
 	for _, c := range cases {
-		in = append(in, invocation{c.payload, time.Minute})
+		in = append(in, invocation{Payload: c.payload, Left: time.Minute})
 	}
 	replies, log := runtimeAPI(t, in)
 	if len(replies) != len(cases) {
@@ -143,13 +102,13 @@ func TestErrorTypes(t *testing.T) {
 	}
 	for i, c := range cases {
 		want := fmt.Sprintf("request-%d/%s", i+1, c.kind)
-		if replies[i].path != want {
-			t.Errorf("%s: posted to %s, want %s: %s", c.payload, replies[i].path, want, replies[i].body)
+		if replies[i].Path != want {
+			t.Errorf("%s: posted to %s, want %s: %s", c.payload, replies[i].Path, want, replies[i].Body)
 		}
 		if c.kind == "error" {
-			checkError(t, c.payload, replies[i].body, c.code, c.text)
-		} else if replies[i].body != c.text {
-			t.Errorf("%s: %s, want %s", c.payload, replies[i].body, c.text)
+			checkError(t, c.payload, replies[i].Body, c.code, c.text)
+		} else if replies[i].Body != c.text {
+			t.Errorf("%s: %s, want %s", c.payload, replies[i].Body, c.text)
 		}
 	}
 }
@@ -176,25 +135,25 @@ func TestProcessEnds(t *testing.T) {
 		{"overstays", "Unavailable", "did not return before the function's deadline", reserve},
 	} {
 		t.Run(c.op, func(t *testing.T) {
-			replies, log := runtimeAPI(t, []invocation{{request(c.op), c.left}, {request("ok"), time.Minute}})
+			replies, log := runtimeAPI(t, []invocation{{Payload: request(c.op), Left: c.left}, {Payload: request("ok"), Left: time.Minute}})
 			if len(replies) != 1 {
 				t.Fatalf("%d replies, want 1: %v %s", len(replies), replies, log)
 			}
-			if replies[0].path != "request-1/error" {
-				t.Errorf("posted to %s", replies[0].path)
+			if replies[0].Path != "request-1/error" {
+				t.Errorf("posted to %s", replies[0].Path)
 			}
-			checkError(t, c.op, replies[0].body, c.code, c.text)
+			checkError(t, c.op, replies[0].Body, c.code, c.text)
 		})
 	}
 }
 
 // TestDeadline: a handler that obeys its context has it ended before the function's deadline, and the process lives on.
 func TestDeadline(t *testing.T) {
-	replies, log := runtimeAPI(t, []invocation{{request("obeys"), reserve}, {request("ok"), time.Minute}})
-	if len(replies) != 2 || replies[0].path != "request-1/error" || replies[1].path != "request-2/response" {
+	replies, log := runtimeAPI(t, []invocation{{Payload: request("obeys"), Left: reserve}, {Payload: request("ok"), Left: time.Minute}})
+	if len(replies) != 2 || replies[0].Path != "request-1/error" || replies[1].Path != "request-2/response" {
 		t.Fatalf("replies %v: %s", replies, log)
 	}
-	checkError(t, "obeys", replies[0].body, "Unavailable", "the step ran out of time")
+	checkError(t, "obeys", replies[0].Body, "Unavailable", "the step ran out of time")
 }
 
 func TestEnvReportsEveryMistake(t *testing.T) {

@@ -2,6 +2,8 @@ package lease
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -10,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
@@ -79,11 +82,22 @@ func TryAcquire(ctx context.Context, c *cluster.Client, want Claim) (Attempt, er
 			return a, nil
 		}
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
-			return Attempt{}, cluster.Fault(op, err)
+			return Attempt{}, unsure(op, err)
 		}
 		last = err
 	}
 	return Attempt{}, fault.New(fault.Conflict, op, last)
+}
+
+// ErrUnsure is in the error of a write whose answer was lost: the run may hold the lease. The next attempt tells.
+var ErrUnsure = errors.New("the answer was lost, so the lease may be held")
+
+func unsure(op string, err error) error {
+	err = cluster.Fault(op, err)
+	if f := fault.From(err); f.Code == fault.Unavailable && !utilnet.IsConnectionRefused(err) {
+		return fault.New(f.Code, op, fmt.Errorf("%w: %w", ErrUnsure, f.Err))
+	}
+	return err
 }
 
 func attempt(ctx context.Context, c *cluster.Client, s State, want Claim) (Attempt, error) {

@@ -93,7 +93,11 @@ type Lease struct {
 	// Holder that kept us out, when Busy.
 	Holder     string     `json:"holder,omitempty"`
 	AcquiredAt *time.Time `json:"acquiredAt,omitempty"`
-	Message    string     `json:"message,omitempty"`
+	// AwaySince is when the API server did not answer any more; Unsure tells that the answer to a write was lost, so that the run
+	// may hold the lease without knowing it.
+	AwaySince *time.Time `json:"awaySince,omitempty"`
+	Unsure    bool       `json:"unsure,omitempty"`
+	Message   string     `json:"message,omitempty"`
 }
 
 // Assess is the section of assess.

@@ -2,16 +2,13 @@ package s3store
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -49,14 +46,6 @@ const (
 	maxTries = 1000
 )
 
-type kind string
-
-const (
-	kindIntent kind = "intent"
-	kindDone   kind = "done"
-	kindUndone kind = "undone"
-)
-
 // Open returns the run's journal, the same one for the same run: what was read once is kept. Nothing is written.
 func (s *Journals) Open(_ context.Context, runID string) (journal.Journal, error) {
 	dir, err := runKey(runID, journalDir)
@@ -91,8 +80,9 @@ type s3Journal struct {
 
 	// write orders this process's intents; mu guards the rest.
 	write sync.Mutex
-	// last is the greatest number known to be taken; 0 before it was looked up.
-	last int
+	// last is the greatest number that is taken, as far as is known; it is looked up when known is false.
+	last  int
+	known bool
 
 	mu sync.Mutex
 	// read holds the records by key: they never change.
@@ -103,27 +93,37 @@ type s3Journal struct {
 func (j *s3Journal) Intend(ctx context.Context, i journal.Intent) (int, error) {
 	j.write.Lock()
 	defer j.write.Unlock()
-	if j.last == 0 {
-		keys, err := j.list(ctx)
-		if err != nil {
-			return 0, err
-		}
-		for _, k := range keys {
-			j.last = max(j.last, k.seq)
-		}
-	}
 	for range maxTries {
+		if !j.known {
+			if err := j.find(ctx); err != nil {
+				return 0, err
+			}
+		}
 		i.Seq = j.last + 1
 		err := j.put(ctx, name{i.Seq, kindIntent, 1}, record{Writer: j.writer, Intent: &i})
-		if err != nil && !errors.Is(err, errTaken) {
-			return 0, err
-		}
-		j.last = i.Seq
 		if err == nil {
+			j.last = i.Seq
 			return i.Seq, nil
 		}
+		if !errors.Is(err, errTaken) {
+			return 0, err
+		}
+		j.known = false // another function wrote since
 	}
 	return 0, fmt.Errorf("%s: %d numbers in a row were taken by other writers", j.dir, maxTries)
+}
+
+// find looks the greatest number up.
+func (j *s3Journal) find(ctx context.Context) error {
+	names, err := j.list(ctx)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		j.last = max(j.last, n.seq)
+	}
+	j.known = true
+	return nil
 }
 
 func (j *s3Journal) Done(ctx context.Context, d journal.Done) error {
@@ -270,46 +270,4 @@ func (j *s3Journal) list(ctx context.Context) ([]name, error) {
 	}
 	slices.SortFunc(out, name.compare)
 	return out, nil
-}
-
-// name is that of one record's object.
-type name struct {
-	seq  int
-	kind kind
-	try  int
-}
-
-func (n name) String() string {
-	if n.try > 1 {
-		return fmt.Sprintf("%06d-%s-%d.json", n.seq, n.kind, n.try)
-	}
-	return fmt.Sprintf("%06d-%s.json", n.seq, n.kind)
-}
-
-var nameForm = regexp.MustCompile(`^([0-9]{6,9})-(intent|done|undone)(?:-([0-9]{1,4}))?\.json$`)
-
-func parseName(s string) (name, error) {
-	m := nameForm.FindStringSubmatch(s)
-	if m == nil {
-		return name{}, fmt.Errorf("%q: expected the name of a record, such as 000001-intent.json", s)
-	}
-	n := name{kind: kind(m[2]), try: 1}
-	n.seq, _ = strconv.Atoi(m[1]) // at most nine digits
-	if m[3] != "" {
-		n.try, _ = strconv.Atoi(m[3]) // at most four digits
-	}
-	if n.String() != s || n.kind == kindIntent && n.try > 1 {
-		return name{}, fmt.Errorf("%q: expected the name of a record, such as %s", s, name{n.seq, n.kind, 1})
-	}
-	return n, nil
-}
-
-func (n name) compare(o name) int {
-	if first := (n.kind == kindIntent); first != (o.kind == kindIntent) {
-		if first {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(n.seq-o.seq, strings.Compare(string(n.kind), string(o.kind)), n.try-o.try)
 }

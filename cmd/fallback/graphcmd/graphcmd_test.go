@@ -104,7 +104,7 @@ func TestProve(t *testing.T) {
 // The project itself: its functions, its template, its fault codes.
 func TestTheProjectHolds(t *testing.T) {
 	out, err := call(t, "prove", "--root", filepath.Join("..", "..", ".."))
-	if err != nil || !strings.Contains(out, "compared with functions/") {
+	if err != nil || !strings.Contains(out, "compared with functions/ and template.yaml") {
 		t.Errorf("%v:\n%s", err, out)
 	}
 }

@@ -148,13 +148,16 @@ func TestBodies(t *testing.T) {
 		make func() *http.Request
 		want string
 	}{
-		{"rewindable", func() *http.Request { r, _ := http.NewRequest("POST", s.URL, strings.NewReader("x")); return r }, "[POST token-1 x POST token-2 x]"},
+		{"rewindable", func() *http.Request {
+			r, _ := http.NewRequest(http.MethodPost, s.URL, strings.NewReader("x"))
+			return r
+		}, "[POST token-1 x POST token-2 x]"},
 		{"a stream", func() *http.Request {
-			r, _ := http.NewRequest("POST", s.URL, io.MultiReader(strings.NewReader("x")))
+			r, _ := http.NewRequest(http.MethodPost, s.URL, io.MultiReader(strings.NewReader("x")))
 			return r
 		}, "[POST token-1 x]"},
 		{"an upgrade", func() *http.Request {
-			r, _ := http.NewRequest("GET", s.URL, http.NoBody)
+			r, _ := http.NewRequest(http.MethodGet, s.URL, http.NoBody)
 			r.Header.Set("Connection", "Upgrade")
 			r.Header.Set("Upgrade", "websocket")
 			return r

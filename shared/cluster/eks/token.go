@@ -9,7 +9,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // the upgrade headers of client-go 0.36
 	"sigs.k8s.io/aws-iam-authenticator/pkg/token"
 )
 
@@ -83,7 +82,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.tokens.refused(used)
 	again := r.Clone(r.Context())
 	switch {
-	case r.Header.Get(httpstream.HeaderConnection) != "" || r.Header.Get("Upgrade") != "":
+	case r.Header.Get("Upgrade") != "":
 		return first, nil
 	case r.Body == nil || r.Body == http.NoBody:
 	case r.GetBody == nil:
