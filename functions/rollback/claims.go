@@ -156,7 +156,7 @@ func (w *work) like(ctx context.Context, f *volume.Facts, p run.ClaimPoint) (*co
 // scaleBack returns the workload to its replicas, or keeps it at zero as the plan says, and waits until the claims are bound. A claim
 // that waits for its first consumer is bound only by scaling back.
 func (w *work) scaleBack(ctx context.Context) (bool, error) {
-	if !w.data || w.failed != nil {
+	if !w.data || w.gaveUp() {
 		return true, nil
 	}
 	f, err := volume.Read(ctx, w.s.Cluster, w.s.Target(), w.s.Plan.Spec.Workload.StatefulSet)
@@ -205,7 +205,7 @@ func (w *work) consumed() bool {
 // ready waits for the pods where they were ready before (the gate asked their databases). It decides nothing: the rollback has put
 // back what it was to put back.
 func (w *work) ready(ctx context.Context) (bool, error) {
-	if !w.data || w.failed != nil || !w.consumed() || w.s.Run.Gate.Phase != run.Refused {
+	if !w.data || w.gaveUp() || !w.consumed() || w.s.Run.Gate.Phase != run.Refused {
 		return true, nil
 	}
 	f, err := volume.ReadWorkload(ctx, w.s.Cluster, w.s.Target(), w.s.Plan.Spec.Workload.StatefulSet)

@@ -139,7 +139,7 @@ func (h *Handler) await(ctx context.Context, s *step.Session, w *work, out run.U
 
 // wait calls a stage after every change of the workload until it is complete, or the slice is over.
 func (w *work) wait(ctx, slice context.Context, stage func(context.Context) (bool, error)) (bool, error) {
-	if w.failed != nil {
+	if w.gaveUp() {
 		return true, nil // what cannot be done is not tried again; the rest goes on
 	}
 	done := false
@@ -151,6 +151,9 @@ func (w *work) wait(ctx, slice context.Context, stage func(context.Context) (boo
 	err = w.keep(err)
 	return done || w.failed != nil, err
 }
+
+// gaveUp tells whether the data cannot be put back.
+func (w *work) gaveUp() bool { return w.failed != nil }
 
 // keep remembers an error that concerns only the data (the rest is still undone), and returns every other: those that may go away, and
 // those after which nothing more may be changed.

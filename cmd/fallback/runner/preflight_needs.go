@@ -337,7 +337,7 @@ func (n *needs) drill() error {
 func (n *needs) classes() error {
 	known, err := cluster.List[storagev1.StorageClass](n.ctx, n.c, cluster.StorageClasses, "", metav1.ListOptions{})
 	if err != nil {
-		return nil // that they cannot be listed is said with the rest
+		return nil //nolint:nilerr // that they cannot be listed is said with the other missing permissions
 	}
 	for _, c := range n.claims() {
 		class, _ := volume.ClassOf(known, c)
