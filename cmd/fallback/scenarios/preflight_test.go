@@ -171,28 +171,35 @@ func TestCannotRun(t *testing.T) {
 		name string
 		args []string
 		says string
+		full bool
 	}{
-		{"no plan", []string{"recover"}, `required flag(s) "file" not set`},
-		{"a plan that is not there", []string{"recover", "-f", "nowhere.yaml"}, "nowhere.yaml: no such file or directory"},
-		{"a mistake in the plan", []string{"drill", "-f", replace("engine: postgresql", "engine: oracle")}, `spec.workload.database.engine: is not known: got "oracle", expected postgresql`},
-		{"a kubeconfig that is not there", []string{"recover", "-f", replace(w.stack.Kubeconfig(), "/nowhere/kubeconfig")}, "/nowhere/kubeconfig: no such file or directory"},
-		{"a server that is not there", []string{"drill", "-f", kubeconfig(func(k map[string]any) { server(k)["server"] = "https://127.0.0.1:1" })}, "cluster https://127.0.0.1:1: ask for its version: "},
-		{"a server that is another", []string{"recover", "-f", kubeconfig(func(k map[string]any) { delete(server(k), "certificate-authority-data") })}, "certificate signed by unknown authority"},
-		{"credentials that are refused", []string{"recover", "-f", kubeconfig(as(map[string]any{"token": "nonsense"}))}, "refused the credentials of the kubeconfig: GET /version: HTTP 401 Unauthorized"},
-		{"no credentials", []string{"evaluate", "-f", kubeconfig(as(map[string]any{}))}, `refused the credentials of the kubeconfig: `},
-		{"an output that is not known", []string{"recover", "-f", w.sample.Plan, "-o", "yaml"}, `--output "yaml": expected text or json`},
-		{"a directory of runs that is none", []string{"recover", "-f", w.sample.Plan, "--state-dir", file}, "not a directory; nothing was begun"},
+		{"no plan", []string{"recover"}, `required flag(s) "file" not set`, false},
+		{"a plan that is not there", []string{"recover", "-f", "nowhere.yaml"}, "nowhere.yaml: no such file or directory", false},
+		{"a mistake in the plan", []string{"drill", "-f", replace("engine: postgresql", "engine: oracle")}, `spec.workload.database.engine: is not known: got "oracle", expected postgresql`, false},
+		{"a kubeconfig that is not there", []string{"recover", "-f", replace(w.stack.Kubeconfig(), "/nowhere/kubeconfig")}, "/nowhere/kubeconfig: no such file or directory", false},
+		{"a server that is not there", []string{"drill", "-f", kubeconfig(func(k map[string]any) { server(k)["server"] = "https://127.0.0.1:1" })}, "cluster https://127.0.0.1:1: ask for its version: ", false},
+		{"a server that is another", []string{"recover", "-f", kubeconfig(func(k map[string]any) { delete(server(k), "certificate-authority-data") })}, "certificate signed by unknown authority", false},
+		{"credentials that are refused", []string{"recover", "-f", kubeconfig(as(map[string]any{"token": "nonsense"}))}, "refused the credentials of the kubeconfig: GET /version: HTTP 401 Unauthorized", false},
+		{"no credentials", []string{"evaluate", "-f", kubeconfig(as(map[string]any{}))}, `refused the credentials of the kubeconfig: `, false},
+		{"an output that is not known", []string{"recover", "-f", w.sample.Plan, "-o", "yaml"}, `--output "yaml": expected text or json`, false},
+		{"a directory of runs that is none", []string{"recover", "-f", w.sample.Plan, "--state-dir", file}, "not a directory; nothing was begun", false},
+		{"a full disk", []string{"recover", "-f", w.sample.Plan}, "the run cannot be kept: ", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			state, from := filepath.Join(t.TempDir(), "runs"), time.Now()
-			c := w.exec(t, state, binary(t), append([]string{"--state-dir", state}, tc.args...)...)
+			// The shell gives its place to the CLI. No file may grow where the disk is to be full.
+			limit := "unlimited"
+			if tc.full {
+				limit = "0"
+			}
+			c := w.exec(t, state, "sh", append([]string{"-c", "ulimit -f " + limit + ` && exec "$@"`, "sh", binary(t), "--state-dir", state}, tc.args...)...)
 			if code := c.code(); code != 2 {
 				t.Errorf("exit code %d", code)
 			}
 			w.saidOnce(t, c, tc.says)
 			w.nothingChanged(t, from, "")
-			if _, err := os.Stat(state); !os.IsNotExist(err) {
-				t.Errorf("something was kept in %s", state)
+			if kept, _ := os.ReadDir(state); len(kept) > 0 {
+				t.Errorf("something was kept: %v", kept)
 			}
 		})
 	}

@@ -15,7 +15,6 @@ import (
 
 	"fallbackchain.io/fallback/cmd/fallback/runner"
 	"fallbackchain.io/fallback/cmd/fallback/runstore"
-	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/journal"
 	"fallbackchain.io/fallback/shared/lease"
 	"fallbackchain.io/fallback/statemachine/walk"
@@ -221,12 +220,9 @@ func planFile(t *testing.T, w *world, edit func(string) string) string {
 	return q.PlanPath
 }
 
-// clientOf reaches the cluster as another user.
-func clientOf(t *testing.T, kubeconfig string) *cluster.Client {
-	t.Helper()
-	c, err := cluster.FromKubeconfig(kubeconfig, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+// clean is a context for what a test does after its end.
+func clean(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
 }
