@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -38,11 +39,11 @@ func execute() int {
 	klog.SetLogger(klog.Logger{})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return code(newRoot(os.Stdout, os.Stderr).ExecuteContext(ctx))
+	return code(os.Stderr, newRoot(os.Stdout, os.Stderr).ExecuteContext(ctx))
 }
 
 // code prints the error, if it has something to say, and returns the exit code.
-func code(err error) int {
+func code(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
@@ -51,7 +52,7 @@ func code(err error) int {
 		e = exit{exitCouldNotRun, err}
 	}
 	if msg := e.Error(); msg != "" {
-		fmt.Fprintln(os.Stderr, "fallback:", msg)
+		fmt.Fprintln(w, "fallback:", msg)
 	}
 	return e.code
 }

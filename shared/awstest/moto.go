@@ -4,6 +4,7 @@ package awstest
 import (
 	"bufio"
 	"context"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -92,4 +93,18 @@ func S3(t testing.TB, base string, buckets ...string) *s3.Client {
 		}
 	}
 	return c
+}
+
+// Execute tells moto to execute state machines instead of pretending
+// (http://docs.getmoto.org/en/latest/docs/services/stepfunctions.html).
+func Execute(t testing.TB, base string) {
+	t.Helper()
+	res, err := http.Post(base+"/moto-api/config", "application/json", strings.NewReader(`{"stepfunctions":{"execute_state_machine":true}}`)) //nolint:noctx // a test's server on loopback
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode >= 300 {
+		t.Fatalf("moto's configuration: %s", res.Status)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -55,11 +56,13 @@ func Entries(ctx context.Context, d Deps, filter func(journal.Entry) bool) (Resu
 		return Result{}, fault.New(fault.JournalUnwritable, "read the journal of run "+d.Changer.Run, err)
 	}
 	u := &undoer{Deps: d, all: all}
-	for i := len(all) - 1; i >= 0 && err == nil; i-- {
-		if !all[i].Pending() || (filter != nil && !filter(all[i])) {
-			continue
+	for _, e := range inOrder(all) {
+		if err != nil {
+			break
 		}
-		err = u.entry(ctx, all[i])
+		if e.Pending() && (filter == nil || filter(e)) {
+			err = u.entry(ctx, e)
+		}
 	}
 	if err == nil {
 		err = u.settle(ctx)
@@ -97,6 +100,28 @@ func Read(ctx context.Context, j journal.Journal, filter func(journal.Entry) boo
 		seen[line] = true
 	}
 	return r, nil
+}
+
+// inOrder is the order in which changes are undone: the last one first. Only the contents of snapshots come after the snapshots
+// themselves, see users.
+func inOrder(all []journal.Entry) []journal.Entry {
+	var out, contents []journal.Entry
+	after := -1
+	for _, e := range slices.Backward(all) {
+		switch e.Object.Resource {
+		case cluster.VolumeSnapshotContents.Resource:
+			contents = append(contents, e)
+			after = max(after, len(out))
+			continue
+		case cluster.VolumeSnapshots.Resource:
+			after = max(after, len(out)+1)
+		}
+		out = append(out, e)
+	}
+	if len(contents) == 0 {
+		return out
+	}
+	return slices.Insert(out, after, contents...)
 }
 
 type undoer struct {

@@ -169,23 +169,9 @@ func newEdge(t testing.TB) (*edge, *sfn.Client) {
 		t.Fatal(err)
 	}
 	e.moto = httputil.NewSingleHostReverseProxy(target)
-	configure(t, base)
+	awstest.Execute(t, base)
 	return e, sfn.New(sfn.Options{Region: "us-east-1", BaseEndpoint: aws.String(front.URL), RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider("id", "secret", "")})
-}
-
-// configure tells moto to execute state machines instead of pretending
-// (http://docs.getmoto.org/en/latest/docs/services/stepfunctions.html).
-func configure(t testing.TB, base string) {
-	t.Helper()
-	res, err := http.Post(base+"/moto-api/config", "application/json", strings.NewReader(`{"stepfunctions":{"execute_state_machine":true}}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	if res.StatusCode >= 300 {
-		t.Fatalf("moto's configuration: %s", res.Status)
-	}
 }
 
 // create renders the graph and makes a state machine of it.
