@@ -35,12 +35,15 @@ type Event struct {
 	} `json:"responseStatus"`
 }
 
-// Changes tells whether the request could change something: not a read, not a server-side dry run, and not a review, which is a
-// question that is asked by a create and kept nowhere.
+// Review tells whether the request only asked what its user may do, or who it is: a create that is kept nowhere.
+func (e Event) Review() bool {
+	return e.Object.APIGroup == "authorization.k8s.io" || e.Object.APIGroup == "authentication.k8s.io"
+}
+
+// Changes tells whether the request could change something: not a read, not a server-side dry run, and not a review.
 func (e Event) Changes() bool {
 	switch {
-	case e.Verb == "get", e.Verb == "list", e.Verb == "watch",
-		e.Object.APIGroup == "authorization.k8s.io", e.Object.APIGroup == "authentication.k8s.io":
+	case e.Verb == "get", e.Verb == "list", e.Verb == "watch", e.Review():
 		return false
 	default:
 		return !strings.Contains(e.URI, "dryRun=All")
@@ -93,10 +96,14 @@ func decode(r io.Reader, f Filter) ([]Event, error) {
 	}
 }
 
-// ByVerb counts requests.
+// ByVerb counts requests; the reviews under a name of their own.
 func ByVerb(es []Event) map[string]int {
 	out := map[string]int{}
 	for _, e := range es {
+		if e.Review() {
+			out["review"]++
+			continue
+		}
 		out[e.Verb]++
 	}
 	return out
