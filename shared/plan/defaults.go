@@ -17,6 +17,9 @@ const (
 	// DefaultProbeImage has sh, nslookup and nc.
 	DefaultProbeImage = "busybox:1.37.0"
 	DefaultTimeZone   = "UTC"
+	// DefaultVeleroNamespace and DefaultStorageLocation are what velero install makes.
+	DefaultVeleroNamespace = "velero"
+	DefaultStorageLocation = "default"
 )
 
 // WithDefaults returns a copy in which every field that has a default is set.
@@ -28,6 +31,21 @@ func (p *Plan) WithDefaults() *Plan {
 	if sec := s.Workload.Database.Credentials.Secret; sec != nil {
 		set(&sec.UsernameKey, DefaultUsernameKey)
 		set(&sec.PasswordKey, DefaultPasswordKey)
+	}
+	if m := s.Workload.Database.Credentials.SecretsManager; m != nil {
+		set(&m.UsernameKey, DefaultUsernameKey)
+		set(&m.PasswordKey, DefaultPasswordKey)
+	}
+	set(&s.Workload.Database.TLS, TLSPrefer)
+	for i := range s.Workload.Database.Queries {
+		set(&s.Workload.Database.Queries[i].Kind, SmokeQuery)
+	}
+	if s.Inventory != nil && s.Inventory.Velero != nil {
+		v := s.Inventory.Velero
+		set(&v.Namespace, DefaultVeleroNamespace)
+		set(&v.StorageLocation, DefaultStorageLocation)
+		set(&v.Integrity.Manifest, ManifestOptional)
+		set(&v.Rehearsal, RehearsalStops)
 	}
 	for _, b := range []**bool{&s.Tiers.VolumeAttachmentSync.Enabled, &s.Tiers.ControlPlaneReconcile.Enabled,
 		&s.Tiers.DegradedStatefulSet.Enabled, &s.Rollback.ScaleBack} {

@@ -141,4 +141,10 @@ func (p *Plan) Absolute(dir string) {
 	if i := p.Spec.Inventory; i != nil && i.Manifests != nil {
 		fix(&i.Manifests.Path)
 	}
+	if i := p.Spec.Inventory; i != nil && i.Velero != nil {
+		fix(&i.Velero.CredentialsFile)
+		if k := &i.Velero.Integrity.Key; !strings.HasPrefix(*k, "arn:") {
+			fix(k)
+		}
+	}
 }

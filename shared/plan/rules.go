@@ -105,7 +105,10 @@ func (c *checker) inventory(inv *Inventory, path string) {
 	if inv == nil {
 		return
 	}
-	c.one(path, map[string]bool{"manifests": inv.Manifests != nil}, "manifests")
+	c.one(path, map[string]bool{"manifests": inv.Manifests != nil, "velero": inv.Velero != nil}, "manifests", "velero")
+	if v := inv.Velero; v != nil {
+		c.velero(v, path+".velero")
+	}
 	if inv.Manifests == nil {
 		return
 	}

@@ -24,13 +24,7 @@ func (c *checker) workload(w *Workload, path string) {
 var ordinal = regexp.MustCompile(`^(0|[1-9][0-9]{0,3})$`)
 
 func (c *checker) database(db *Database, path string) {
-	switch db.Engine {
-	case "", PostgreSQL:
-	case MySQL:
-		c.add(path+".engine", string(db.Engine), "is known but comes later", "postgresql")
-	default:
-		c.enum(string(db.Engine), path+".engine", string(PostgreSQL))
-	}
+	c.enum(string(db.Engine), path+".engine", string(PostgreSQL), string(MySQL))
 	c.port(db.Port, path+".port")
 	c.line(db.Name, path+".name")
 	if len(db.Name) > 63 {
@@ -40,7 +34,15 @@ func (c *checker) database(db *Database, path string) {
 	if db.Pod != "" && db.Pod != "primary" && db.Pod != "each" && !ordinal.MatchString(db.Pod) {
 		c.add(path+".pod", db.Pod, "does not name a pod", `primary, each, or an ordinal in quotes such as "0"`)
 	}
+	c.enum(string(db.TLS), path+".tls", string(TLSPrefer), string(TLSRequire))
 	c.queries(db.Queries, path+".queries")
+	if h := db.Heartbeat; h != nil {
+		c.sql(h.SQL, path+".heartbeat.sql")
+	}
+	if k := db.Canary; k != nil {
+		c.sql(k.SQL, path+".canary.sql")
+		c.matches(k.SHA256, path+".canary.sha256", hexDigest, "64 lower-case hex digits")
+	}
 }
 
 func (c *checker) credentials(cr *Credentials, path string) {
@@ -53,7 +55,14 @@ func (c *checker) credentials(cr *Credentials, path string) {
 		c.matches(e.Username, path+".environment.username", variable, "a variable's name such as SHOP_DB_USER")
 		c.matches(e.Password, path+".environment.password", variable, "a variable's name such as SHOP_DB_PASSWORD")
 	}
-	c.one(path, map[string]bool{"secret": cr.Secret != nil, "environment": cr.Environment != nil}, "secret", "environment")
+	if m := cr.SecretsManager; m != nil {
+		c.line(m.ID, path+".secretsManager.id")
+		c.matches(m.Region, path+".secretsManager.region", awsRegion, "an AWS Region such as eu-central-1")
+		c.line(m.UsernameKey, path+".secretsManager.usernameKey")
+		c.line(m.PasswordKey, path+".secretsManager.passwordKey")
+	}
+	c.one(path, map[string]bool{"secret": cr.Secret != nil, "environment": cr.Environment != nil, "secretsManager": cr.SecretsManager != nil},
+		"secret", "environment", "secretsManager")
 }
 
 func (c *checker) secretKey(s, path string) {
@@ -79,16 +88,21 @@ func (c *checker) queries(qs []Query, path string) {
 		} else {
 			first[q.Name] = i
 		}
-		if q.SQL != "" && strings.Trim(q.SQL, " \t\r\n;") == "" {
-			c.add(at+".sql", "", "is empty", "a query that returns one row with one column")
-		}
-		if strings.ContainsRune(q.SQL, 0) {
-			c.add(at+".sql", q.SQL, "has a zero byte", "text")
-		}
-		if len(q.SQL) > SQLLimit {
-			c.add(at+".sql", q.SQL, "is too long", fmt.Sprintf("at most %d bytes", SQLLimit))
-		}
+		c.enum(string(q.Kind), at+".kind", string(SmokeQuery), string(RowCountQuery), string(ChecksumQuery))
+		c.sql(q.SQL, at+".sql")
 		c.expect(&q.Expect, at+".expect")
+	}
+}
+
+func (c *checker) sql(q, at string) {
+	if q != "" && strings.Trim(q, " \t\r\n;") == "" {
+		c.add(at, "", "is empty", "a query that returns one row with one column")
+	}
+	if strings.ContainsRune(q, 0) {
+		c.add(at, q, "has a zero byte", "text")
+	}
+	if len(q) > SQLLimit {
+		c.add(at, q, "is too long", fmt.Sprintf("at most %d bytes", SQLLimit))
 	}
 }
 

@@ -56,7 +56,7 @@ type Workload struct {
 // Engine of the database.
 type Engine string
 
-// PostgreSQL is validated by BEGIN READ ONLY. MySQL is known, and refused until its gate exists.
+// PostgreSQL is validated by BEGIN READ ONLY, MySQL and MariaDB (engine mysql) by START TRANSACTION READ ONLY.
 const (
 	PostgreSQL Engine = "postgresql"
 	MySQL      Engine = "mysql"
@@ -74,7 +74,37 @@ type Database struct {
 	Pod string `yaml:"pod,omitempty" json:"pod,omitempty"`
 	// StatementTimeout bounds each statement on the server.
 	StatementTimeout Duration `yaml:"statementTimeout,omitempty" json:"statementTimeout,omitzero"`
-	Queries          []Query  `yaml:"queries" json:"queries"`
+	// TLS tells whether the connection is encrypted. The way to the pod is the Kubernetes API's own, so the server's certificate is not
+	// verified.
+	TLS     TLSMode `yaml:"tls,omitempty" json:"tls,omitempty"`
+	Queries []Query `yaml:"queries" json:"queries"`
+	// Heartbeat tells how old the newest row is: the measured RPO.
+	Heartbeat *Heartbeat `yaml:"heartbeat,omitempty" json:"heartbeat,omitempty"`
+	// Canary is a value that must come back byte by byte.
+	Canary *Canary `yaml:"canary,omitempty" json:"canary,omitempty"`
+}
+
+// TLSMode is whether the gate's connection is encrypted.
+type TLSMode string
+
+const (
+	// TLSPrefer: when the server offers it. TLSRequire: or there is no connection.
+	TLSPrefer  TLSMode = "Prefer"
+	TLSRequire TLSMode = "Require"
+)
+
+// Heartbeat is a query for the time of the newest row that the workload writes regularly.
+type Heartbeat struct {
+	// SQL returns one row with one column: a time with its zone, a time in UTC, or seconds since 1970.
+	SQL string `yaml:"sql" json:"sql"`
+}
+
+// Canary is a query for a known value. The value is in no report: only its digest is compared and named.
+type Canary struct {
+	// SQL returns one row with one column.
+	SQL string `yaml:"sql" json:"sql"`
+	// SHA256 is the value's digest as 64 hex digits, of the bytes as the server sends them as text.
+	SHA256 string `yaml:"sha256" json:"sha256"`
 }
 
 // Credentials are named, never written into the plan. Exactly one of its fields is set.
@@ -82,6 +112,18 @@ type Credentials struct {
 	Secret *SecretRef `yaml:"secret,omitempty" json:"secret,omitempty"`
 	// Environment names two variables of the process that runs the gate.
 	Environment *EnvironmentRef `yaml:"environment,omitempty" json:"environment,omitempty"`
+	// SecretsManager is a secret of AWS Secrets Manager whose value is a JSON object, as RDS writes it.
+	SecretsManager *SecretsManagerRef `yaml:"secretsManager,omitempty" json:"secretsManager,omitempty"`
+}
+
+// SecretsManagerRef names a secret in AWS Secrets Manager.
+type SecretsManagerRef struct {
+	// ID is the secret's name or ARN.
+	ID string `yaml:"id" json:"id"`
+	// Region of the secret; empty: that of the ARN, else that of the process.
+	Region      string `yaml:"region,omitempty" json:"region,omitempty"`
+	UsernameKey string `yaml:"usernameKey,omitempty" json:"usernameKey,omitempty"`
+	PasswordKey string `yaml:"passwordKey,omitempty" json:"passwordKey,omitempty"`
 }
 
 // SecretRef is a Kubernetes Secret in the namespace that is validated (the drill's own copy in a drill).
@@ -97,10 +139,24 @@ type EnvironmentRef struct {
 	Password string `yaml:"password" json:"password"`
 }
 
+// QueryKind is what a query says of the data.
+type QueryKind string
+
+const (
+	// SmokeQuery shows that the schema is there and answers; it proves nothing about the rows.
+	SmokeQuery QueryKind = "Smoke"
+	// RowCountQuery and ChecksumQuery speak of the rows themselves.
+	RowCountQuery QueryKind = "RowCount"
+	ChecksumQuery QueryKind = "Checksum"
+)
+
 // Query is one validation query: one row, one column, compared as text or number.
 type Query struct {
 	// Name of the query in reports, its own within the plan.
 	Name string `yaml:"name" json:"name"`
+	// Kind is Smoke unless the query proves something about the data. A recovered workload whose plan has no query of another kind, no
+	// heartbeat and no canary is reported as one whose data nothing proved.
+	Kind QueryKind `yaml:"kind,omitempty" json:"kind,omitempty"`
 	// SQL runs in a read-only transaction and returns one row with one column.
 	SQL    string `yaml:"sql" json:"sql"`
 	Expect Expect `yaml:"expect" json:"expect"`
@@ -133,12 +189,71 @@ type Kubeconfig struct {
 	Context string `yaml:"context,omitempty" json:"context,omitempty"`
 }
 
-// Inventory is the verified source of what should exist. Exactly one source is set.
+// Inventory is the verified source of what should exist. Exactly one of manifests and velero is set.
 type Inventory struct {
 	Manifests *ManifestBundle `yaml:"manifests,omitempty" json:"manifests,omitempty"`
-	// MaxAge is the oldest inventory that still verifies.
+	Velero    *Velero         `yaml:"velero,omitempty" json:"velero,omitempty"`
+	// MaxAge is the oldest inventory that still verifies. For a Velero backup that is chosen as the latest, objectives.rpo bounds the age
+	// as well.
 	MaxAge Duration `yaml:"maxAge,omitempty" json:"maxAge,omitzero"`
 }
+
+// Velero says where the workload's Velero backups are, which of them is restored, and what must be known before.
+type Velero struct {
+	// Location is s3://bucket/prefix, as in the BackupStorageLocation: the backups are below it in backups/.
+	Location string `yaml:"location" json:"location"`
+	// Region of the bucket; empty: that of the process.
+	Region string `yaml:"region,omitempty" json:"region,omitempty"`
+	// Endpoint is the URL of an S3-compatible server, addressed by path; empty: AWS.
+	Endpoint string `yaml:"endpoint,omitempty" json:"endpoint,omitempty"`
+	// CredentialsFile is in the format of AWS's shared credentials file (profile default), relative to the plan; empty: the process's
+	// own credentials, which is the only way in a function.
+	CredentialsFile string `yaml:"credentialsFile,omitempty" json:"credentialsFile,omitempty"`
+	// Namespace that Velero runs in, StorageLocation its BackupStorageLocation for Location.
+	Namespace       string `yaml:"namespace,omitempty" json:"namespace,omitempty"`
+	StorageLocation string `yaml:"storageLocation,omitempty" json:"storageLocation,omitempty"`
+	// Schedule takes only the backups of this Velero Schedule; empty: every backup that includes the workload's namespace.
+	Schedule     string       `yaml:"schedule,omitempty" json:"schedule,omitempty"`
+	RestorePoint RestorePoint `yaml:"restorePoint,omitempty" json:"restorePoint,omitzero"`
+	Integrity    Integrity    `yaml:"integrity,omitempty" json:"integrity,omitzero"`
+	// Rehearsal tells what the findings of the restore's dry run do to a drill.
+	Rehearsal RehearsalPolicy `yaml:"rehearsal,omitempty" json:"rehearsal,omitempty"`
+}
+
+// RestorePoint chooses the backup; at most one field is set. Without any it is the latest that verifies.
+type RestorePoint struct {
+	// Backup is the name of one.
+	Backup string `yaml:"backup,omitempty" json:"backup,omitempty"`
+	// RandomWithin takes any backup that is not older than this, by the run's ID.
+	RandomWithin Duration `yaml:"randomWithin,omitempty" json:"randomWithin,omitzero"`
+}
+
+// Integrity is how a backup is known to be what Velero wrote: a signed manifest with the digest of every object, written when the
+// backup completed.
+type Integrity struct {
+	// Key signs and verifies manifests: the ARN of an asymmetric KMS key (ECC_NIST_P256, SIGN_VERIFY), or a PEM file (an EC private key
+	// on P-256, or its public key where manifests are only verified), relative to the plan.
+	Key string `yaml:"key,omitempty" json:"key,omitempty"`
+	// Manifest tells whether a backup without a manifest stops a drill.
+	Manifest ManifestPolicy `yaml:"manifest,omitempty" json:"manifest,omitempty"`
+}
+
+// ManifestPolicy is what a missing manifest means.
+type ManifestPolicy string
+
+const (
+	// ManifestOptional: integrity is Unknown without one, and the run goes on. ManifestRequired: it does not.
+	ManifestOptional ManifestPolicy = "Optional"
+	ManifestRequired ManifestPolicy = "Required"
+)
+
+// RehearsalPolicy is what a finding of the restore's dry run does.
+type RehearsalPolicy string
+
+const (
+	RehearsalStops   RehearsalPolicy = "StopDrill"
+	RehearsalReports RehearsalPolicy = "ReportOnly"
+)
 
 // ManifestBundle is a directory or S3 prefix with bundle.json (digests, cluster identity) beside the manifests.
 type ManifestBundle struct {

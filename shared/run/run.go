@@ -76,6 +76,8 @@ type Run struct {
 
 	Admit         *Admit         `json:"admit,omitempty"`
 	Lease         *Lease         `json:"lease,omitempty"`
+	Backup        *Backup        `json:"backup,omitempty"`
+	Rehearsal     *Rehearsal     `json:"rehearsal,omitempty"`
 	Assess        *Assess        `json:"assess,omitempty"`
 	RollbackPoint *RollbackPoint `json:"rollbackpoint,omitempty"`
 	Quarantine    *Quarantine    `json:"quarantine,omitempty"`

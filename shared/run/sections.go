@@ -52,6 +52,9 @@ const (
 	NothingToUndo Phase = "NothingToUndo"
 	Incomplete    Phase = "Incomplete"
 
+	// NotApplicable: the plan has nothing that this step works on (no Velero backups).
+	NotApplicable Phase = "NotApplicable"
+
 	// Written ends report.
 	Written Phase = "Written"
 )
@@ -183,6 +186,13 @@ type Restore struct {
 	Claims    []Snapshot `json:"claims,omitempty"`
 	// LeftOut are the objects that were not restored, with the reason.
 	LeftOut []string `json:"leftOut,omitempty"`
+	// Velero is set when Velero restores.
+	Velero *VeleroRestore `json:"velero,omitempty"`
+	// ObjectsAt, VolumesAt, ScheduledAt and ReadyAt are when the objects were there, the claims bound, the pods scheduled and ready.
+	ObjectsAt   *time.Time `json:"objectsAt,omitempty"`
+	VolumesAt   *time.Time `json:"volumesAt,omitempty"`
+	ScheduledAt *time.Time `json:"scheduledAt,omitempty"`
+	ReadyAt     *time.Time `json:"readyAt,omitempty"`
 }
 
 // Tier is the cumulative section of a tier's Start and Await.
@@ -196,6 +206,97 @@ type Tier struct {
 	Done  []string `json:"done,omitempty"`
 }
 
+// Finding is one thing that was found out about a backup or a restore that has not begun.
+type Finding struct {
+	// Severity is Stop (the restore must not begin), Warning, or Note.
+	Severity string `json:"severity"`
+	// Subject is the object of the bucket or the cluster, e.g. "backups/b1/b1.tar.gz" or "StorageClass gp3".
+	Subject string `json:"subject"`
+	Problem string `json:"problem"`
+	// Means is what it means for a restore.
+	Means string `json:"means,omitempty"`
+}
+
+// Severities of a Finding.
+const (
+	Stop    = "Stop"
+	Warning = "Warning"
+	Note    = "Note"
+)
+
+// BackupVolume is a claim of the backup and how its data was kept.
+type BackupVolume struct {
+	Namespace string `json:"namespace"`
+	Claim     string `json:"claim"`
+	// Method is Velero's: CSISnapshot, NativeSnapshot, PodVolumeBackup; CSISnapshotWithDataMovement when the data is in the bucket.
+	Method string `json:"method"`
+	Driver string `json:"driver,omitempty"`
+	Handle string `json:"handle,omitempty"`
+	Size   string `json:"size,omitempty"`
+}
+
+// Backup is the section of backup's choose: the restore point of this run, verified from S3.
+type Backup struct {
+	Waiting
+	Phase   Phase  `json:"phase"` // Verified, Failed, NotApplicable, Running
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// Name of the Velero Backup, Location its s3:// place.
+	Name     string `json:"name,omitempty"`
+	Location string `json:"location,omitempty"`
+	// Chosen is latest, named or random.
+	Chosen      string     `json:"chosen,omitempty"`
+	CompletedAt *time.Time `json:"completedAt,omitempty"`
+	// Listing is "sha256:<hex>" over key, size, ETag and version of every object of the backup: what is used later is what was verified.
+	Listing string `json:"listing,omitempty"`
+	// Integrity is True (every digest equals the signed manifest), False or Unknown (no manifest).
+	Integrity string `json:"integrity,omitempty"`
+	// Objects in the tarball, Bytes in the bucket.
+	Objects int   `json:"objects,omitempty"`
+	Bytes   int64 `json:"bytes,omitempty"`
+	// Volumes, the first of them; VolumeCount is all. Moved is how many have their data in the bucket.
+	Volumes     []BackupVolume `json:"volumes,omitempty"`
+	VolumeCount int            `json:"volumeCount,omitempty"`
+	Moved       int            `json:"moved,omitempty"`
+	Findings    []Finding      `json:"findings,omitempty"`
+	// Passed are later backups that did not verify, with why.
+	Passed []string `json:"passed,omitempty"`
+	TookMS int64    `json:"tookMs,omitempty"`
+}
+
+// Rehearsal is the section of backup's rehearse: what a restore would do on the target, before anything is created.
+type Rehearsal struct {
+	Waiting
+	Phase   Phase  `json:"phase"` // Passed, Refused (a Stop finding and the plan says StopDrill), NotApplicable, Running
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	Target  string `json:"target,omitempty"`
+	// Asked is how many objects the API server was asked about by its own dry run, and in which namespace.
+	Asked    int       `json:"asked,omitempty"`
+	AskedIn  string    `json:"askedIn,omitempty"`
+	Findings []Finding `json:"findings,omitempty"`
+}
+
+// VeleroRestore is what Velero said of the Restore of this run.
+type VeleroRestore struct {
+	Name   string `json:"name"`
+	Backup string `json:"backup"`
+	// Phase is Velero's own.
+	Phase         string     `json:"phase,omitempty"`
+	StartedAt     *time.Time `json:"startedAt,omitempty"`
+	CompletedAt   *time.Time `json:"completedAt,omitempty"`
+	TotalItems    int        `json:"totalItems,omitempty"`
+	ItemsRestored int        `json:"itemsRestored,omitempty"`
+	Warnings      int        `json:"warnings,omitempty"`
+	Errors        int        `json:"errors,omitempty"`
+	HooksFailed   int        `json:"hooksFailed,omitempty"`
+	// DataDownloads awaited and done: data movement from the bucket.
+	DataDownloads     int `json:"dataDownloads,omitempty"`
+	DataDownloadsDone int `json:"dataDownloadsDone,omitempty"`
+	// Items are warnings and errors by item, the first of them.
+	Items []string `json:"items,omitempty"`
+}
+
 // Check is one validation query on one pod.
 type Check struct {
 	Pod      string `json:"pod"`
@@ -205,6 +306,8 @@ type Check struct {
 	Got      string `json:"got"`
 	OK       bool   `json:"ok"`
 	TookMS   int64  `json:"tookMs"`
+	// Kind is Smoke, RowCount, Checksum, Heartbeat or Canary; all but Smoke prove something about the data.
+	Kind string `json:"kind,omitempty"`
 }
 
 // Gate is the section of gate.
@@ -220,6 +323,13 @@ type Gate struct {
 	// Stable names the pods that are being watched for stability (a digest of UIDs, restarts and readiness), StableSince since when.
 	Stable      string     `json:"stable,omitempty"`
 	StableSince *time.Time `json:"stableSince,omitempty"`
+	// DataProved tells that a check other than a smoke query passed; without one nothing proved the data.
+	DataProved bool `json:"dataProved,omitempty"`
+	// HeartbeatAt is the newest heartbeat of the database that lags the most; RPOMS its age when the run was triggered, in milliseconds: the
+	// measured RPO. HeartbeatPod is where it was read.
+	HeartbeatAt  *time.Time `json:"heartbeatAt,omitempty"`
+	HeartbeatPod string     `json:"heartbeatPod,omitempty"`
+	RPOMS        *int64     `json:"rpoMs,omitempty"`
 	// PassedAt ends the RTO.
 	PassedAt *time.Time `json:"passedAt,omitempty"`
 }

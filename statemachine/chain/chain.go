@@ -44,26 +44,37 @@ func Fallback() *graph.Graph {
 		{Name: "ConfirmAlarm", Kind: task, Call: "admit/confirm", Section: "admit",
 			On: on("Admitted", "ByMode", "Skipped", "Skipped"), Fault: "Refused"},
 		{Name: "ByMode", Kind: choice, Rules: []rule{
-			{When: mode(evaluate), Next: "AssessOnly"},
+			{When: mode(evaluate), Next: "ChooseRestorePointOnly"},
 			{When: cond.Any(mode(recovery), mode(drill)), Next: "TakeLease"}}, Default: "Refused"},
 
-		// evaluate: look, change nothing.
+		// evaluate: look, change nothing. What is wrong with the backup is a finding, not the end.
+		{Name: "ChooseRestorePointOnly", Kind: await, Call: "backup/choose", Section: "backup", Budget: limits.RestorePointWait,
+			On: on("Verified", "AssessOnly", "NotApplicable", "AssessOnly", "Failed", "AssessOnly"), Fault: "AssessOnly"},
 		{Name: "AssessOnly", Kind: await, Call: "assess/assess", Section: "assess", Budget: limits.APIServerWait,
-			On: on("Assessed", "OutcomeEvaluated", "Unreadable", "OutcomeAbortedNoLease"), Fault: "OutcomeAbortedNoLease"},
+			On: on("Assessed", "RehearseOnly", "Unreadable", "OutcomeAbortedNoLease"), Fault: "OutcomeAbortedNoLease"},
+		{Name: "RehearseOnly", Kind: await, Call: "backup/rehearse", Section: "rehearsal", Budget: limits.RehearsalWait,
+			On: on("Passed", "OutcomeEvaluated", "NotApplicable", "OutcomeEvaluated", "Refused", "OutcomeEvaluated"), Fault: "OutcomeEvaluated"},
 
 		// What must hold before the first change.
 		{Name: "TakeLease", Kind: await, Call: "lease/acquire", Section: "lease", Budget: limits.LeaseWait,
-			On: on("Held", "CaptureRollbackPoint", "Busy", "OutcomeAborted"), Fault: "OutcomeAborted",
+			On: on("Held", "ChooseRestorePoint", "Busy", "OutcomeAborted"), Fault: "OutcomeAborted",
 			Effects: []effect{{Kind: graph.TakesLease, When: []string{"Held"}}}},
+		{Name: "ChooseRestorePoint", Kind: await, Call: "backup/choose", Section: "backup", Budget: limits.RestorePointWait,
+			On:    on("Verified", "CaptureRollbackPoint", "NotApplicable", "CaptureRollbackPoint", "Failed", "WithoutRestorePoint"),
+			Fault: "WithoutRestorePoint"},
+		// Without a backup a recover still has the volumes and the degraded tier; a drill has nothing to prove.
+		{Name: "WithoutRestorePoint", Kind: choice, Rules: []rule{{When: mode(recovery), Next: "CaptureRollbackPoint"}}, Default: "OutcomeAborted"},
 		{Name: "CaptureRollbackPoint", Kind: await, Call: "rollbackpoint/capture", Section: "rollbackpoint", Budget: limits.RollbackPointWait,
 			On: on("Captured", "RecoverOrDrill", "Failed", "OutcomeAborted"), Fault: "OutcomeAborted",
 			Effects: []effect{{Kind: graph.TakesSnapshots, Modes: []string{recovery}},
 				{Kind: graph.OpensJournal, When: []string{"Captured"}}, {Kind: graph.CapturesRollbackPoint, When: []string{"Captured"}}}},
 		{Name: "RecoverOrDrill", Kind: choice, Rules: []rule{
 			{When: mode(recovery), Next: "AssessCluster"},
-			{When: mode(drill), Next: "IsolateDrill"}}, Default: "OutcomeAborted"},
+			{When: mode(drill), Next: "RehearseRestore"}}, Default: "OutcomeAborted"},
 
-		// drill: a closed namespace first, then the backup into it.
+		// drill: what the restore would do, a closed namespace, then the backup into it.
+		{Name: "RehearseRestore", Kind: await, Call: "backup/rehearse", Section: "rehearsal", Budget: limits.RehearsalWait,
+			On: on("Passed", "IsolateDrill", "NotApplicable", "IsolateDrill", "Refused", "OutcomeAborted"), Fault: "OutcomeAborted"},
 		{Name: "IsolateDrill", Kind: task, Call: "quarantine/apply", Section: "quarantine", Next: "VerifyDrillIsolation",
 			Fault: "TeardownAfterFailure", Dirty: "OutcomeDirty", Effects: []effect{{Kind: graph.Isolates, Undo: undone()}}},
 		{Name: "VerifyDrillIsolation", Kind: await, Call: "quarantine/check", Section: "quarantine", Budget: limits.QuarantineBudget,

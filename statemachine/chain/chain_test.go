@@ -119,7 +119,7 @@ func TestSectionsAreFieldsOfTheRun(t *testing.T) {
 func TestPhasesAreThoseOfTheRun(t *testing.T) {
 	known := []run.Phase{run.Running, run.Started, run.Succeeded, run.Failed, run.Admitted, run.Hold, run.NotAdmitted, run.Held, run.Busy, run.Released,
 		run.Assessed, run.Unreadable, run.Captured, run.Applied, run.Verified, run.Broken, run.Lifted, run.Ready, run.NotReady, run.Passed, run.Refused,
-		run.Undone, run.NothingToUndo, run.Incomplete, run.Written}
+		run.Undone, run.NothingToUndo, run.Incomplete, run.NotApplicable, run.Written}
 	for _, s := range machine(t).States {
 		for _, p := range s.Phases {
 			if !slices.Contains(known, run.Phase(p)) {

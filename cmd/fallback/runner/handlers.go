@@ -5,6 +5,7 @@ import (
 
 	"fallbackchain.io/fallback/functions/admit"
 	"fallbackchain.io/fallback/functions/assess"
+	backupstep "fallbackchain.io/fallback/functions/backup"
 	"fallbackchain.io/fallback/functions/controlplane"
 	"fallbackchain.io/fallback/functions/degraded"
 	"fallbackchain.io/fallback/functions/gate"
@@ -44,6 +45,7 @@ func (r *Runner) steps(k keeper) map[string]walk.Handler {
 		"volumesync":    walk.Adapt((&volumesync.Handler{Env: env}).Handle),
 		"controlplane":  walk.Adapt((&controlplane.Handler{Env: env}).Handle),
 		"degraded":      walk.Adapt((&degraded.Handler{Env: env}).Handle),
+		"backup":        walk.Adapt((&backupstep.Handler{Env: env}).Handle),
 		"gate":          walk.Adapt((&gate.Handler{Env: env}).Handle),
 		"rollback":      walk.Adapt((&rollback.Handler{Env: env}).Handle),
 		"teardown":      walk.Adapt((&teardown.Handler{Env: env}).Handle),

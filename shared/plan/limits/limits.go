@@ -21,9 +21,9 @@ const (
 	// history events of an execution.
 	MinRound = 40 * time.Second
 	// MachineTimeout is TimeoutSeconds of the whole state machine. At least the worst path at the caps.
-	MachineTimeout = 14 * time.Hour
+	MachineTimeout = 15 * time.Hour
 	// LeaseDuration is spec.leaseDurationSeconds of a workload's lease. Longer than MachineTimeout.
-	LeaseDuration = 15 * time.Hour
+	LeaseDuration = 16 * time.Hour
 )
 
 // Paths of the plan fields that bound a wait of the graph, and of the two waits that no plan changes.
@@ -38,9 +38,12 @@ const (
 	TeardownBudget              = "spec.drill.teardownBudget"
 	RollbackBudget              = "spec.rollback.budget"
 	HoldDown                    = "spec.triggers.holdDown"
-	// LeaseWait and RollbackPointWait are not in the plan: their minimum, default and cap are one value.
+	// The waits below are not in the plan: their minimum, default and cap are one value.
 	LeaseWait         = "fixed.leaseWait"
 	RollbackPointWait = "fixed.rollbackPointWait"
+	// RestorePointWait is the time for choosing and verifying a backup, RehearsalWait that for a restore's dry run.
+	RestorePointWait = "fixed.restorePointWait"
+	RehearsalWait    = "fixed.rehearsalWait"
 )
 
 // Limit bounds one duration of the plan.
@@ -71,6 +74,7 @@ func table() []Limit {
 		{"spec.drill.teardownBudget", 10 * second, 15 * minute, 1 * hour},
 		{"spec.gate.budget", 10 * second, 10 * minute, 30 * minute},
 		{"spec.gate.stability", 0, 30 * second, 10 * minute},
+		{"spec.inventory.velero.restorePoint.randomWithin", 1 * minute, 0, 8760 * hour},
 		{"spec.inventory.maxAge", 1 * minute, 48 * hour, 8760 * hour},
 		{"spec.objectives.rpo", 1 * second, 0, 8760 * hour},
 		{"spec.objectives.rto", 1 * second, 0, 8760 * hour},
@@ -85,6 +89,8 @@ func table() []Limit {
 		{"spec.triggers.holdDown", 0, 2 * minute, 1 * hour},
 		{"spec.workload.database.statementTimeout", 100 * time.Millisecond, 10 * second, 30 * second},
 		{LeaseWait, 15 * minute, 15 * minute, 15 * minute},
+		{RehearsalWait, 5 * minute, 5 * minute, 5 * minute},
+		{RestorePointWait, 5 * minute, 5 * minute, 5 * minute},
 		{RollbackPointWait, 15 * minute, 15 * minute, 15 * minute},
 	}
 }

@@ -1,0 +1,12 @@
+// Command lambda is the backup function.
+package main
+
+import (
+	"fallbackchain.io/fallback/functions/backup"
+	"fallbackchain.io/fallback/shared/awsedge"
+	"fallbackchain.io/fallback/shared/step"
+)
+
+func main() {
+	awsedge.Start(func(env *step.Env) awsedge.Step[any] { return (&backup.Handler{Env: env}).Handle })
+}
