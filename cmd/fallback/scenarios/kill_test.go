@@ -41,7 +41,7 @@ func (w *world) died(t *testing.T, c *child, id string) {
 // clean checks that nothing of the run is left, and that the lease is free.
 func (w *world) clean(t *testing.T, id string) {
 	t.Helper()
-	if left := w.leftovers(t, id); len(left) > 0 {
+	if left := w.Leftovers(t, id); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 	if got := w.holder(t); got != "" {
@@ -52,16 +52,16 @@ func (w *world) clean(t *testing.T, id string) {
 // TestKilledInATier: the process is killed after the tier's change. The next command finishes the run before it begins its own.
 func TestKilledInATier(t *testing.T) {
 	w := theWorld
-	defer w.reset(t)
-	w.breakIt(t, "attach-error")
+	defer w.Reset(t)
+	w.Break(t, "attach-error")
 	state := t.TempDir()
-	c := w.spawn(t, state, "recover", "-f", w.sample.Plan)
+	c := w.spawn(t, state, "recover", "-f", w.Sample.Plan)
 	id := c.run(t)
 	c.changed(t, id, "the tier's change", func(e journal.Entry) bool { return e.State == "VolumeAttachmentSync" && e.Verb == journal.Delete })
 	c.kill(t)
 	w.died(t, c, id)
 
-	code, _, stderr := w.cli(t, state, "evaluate", "-f", w.sample.Plan)
+	code, _, stderr := w.cli(t, state, "evaluate", "-f", w.Sample.Plan)
 	if code != 0 || !strings.Contains(stderr, "run "+id+" died before ") || !strings.Contains(stderr, "run "+id+" ended RolledBack") {
 		t.Errorf("exit code %d, stderr %s", code, stderr)
 	}
@@ -79,13 +79,13 @@ func TestKilledInATier(t *testing.T) {
 // TestKilledInARestore: the process is killed when the drill's copy is there. Nothing of it stays, and production is as it was.
 func TestKilledInARestore(t *testing.T) {
 	w := theWorld
-	before, state := w.versions(t, sample.Namespace), t.TempDir()
-	c := w.spawn(t, state, "drill", "-f", w.sample.Plan)
+	before, state := w.Versions(t, sample.Namespace), t.TempDir()
+	c := w.spawn(t, state, "drill", "-f", w.Sample.Plan)
 	id := c.run(t)
 	c.event(t, id, "RestoreIntoQuarantine", walk.Exited)
 	c.kill(t)
 	w.died(t, c, id)
-	if len(w.leftovers(t, id)) < 10 {
+	if len(w.Leftovers(t, id)) < 10 {
 		t.Error("the drill was killed before there was anything of it")
 	}
 
@@ -94,7 +94,7 @@ func TestKilledInARestore(t *testing.T) {
 		t.Errorf("exit code %d, outcome %s, teardown %+v", code, res.End.Outcome, res.Run.Teardown)
 	}
 	w.clean(t, id)
-	if after := w.versions(t, sample.Namespace); !maps.Equal(before, after) {
+	if after := w.Versions(t, sample.Namespace); !maps.Equal(before, after) {
 		t.Errorf("production was touched:\n%v\n%v", before, after)
 	}
 }
@@ -103,10 +103,10 @@ func TestKilledInARestore(t *testing.T) {
 // and every row of the snapshot is back.
 func TestKilledInARollback(t *testing.T) {
 	w := theWorld
-	defer w.reset(t)
-	w.breakIt(t, "bad-data")
+	defer w.Reset(t)
+	w.Break(t, "bad-data")
 	state := t.TempDir()
-	c := w.spawn(t, state, "recover", "-f", w.sample.Plan)
+	c := w.spawn(t, state, "recover", "-f", w.Sample.Plan)
 	id := c.run(t)
 	c.changed(t, id, "the end of a claim", func(e journal.Entry) bool {
 		return slices.Contains([]string{"Rollback", "AwaitRollback"}, e.State) && e.Verb == journal.Delete && e.Object.Kind == "PersistentVolumeClaim"
@@ -119,7 +119,7 @@ func TestKilledInARollback(t *testing.T) {
 		t.Errorf("exit code %d, outcome %s, rollback %+v", code, res.End.Outcome, res.Run.Rollback)
 	}
 	w.clean(t, id)
-	if got := w.counts(t, sample.Namespace); !maps.Equal(got, whole()) {
+	if got := w.Counts(t, sample.Namespace); !maps.Equal(got, whole()) {
 		t.Errorf("rows %v", got)
 	}
 }

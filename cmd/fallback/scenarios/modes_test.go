@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fallbackchain.io/fallback/cmd/fallback/runner"
+	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
 	"fallbackchain.io/fallback/infra/local/audit"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/shared/journal"
@@ -19,11 +20,11 @@ import (
 // withPlan runs a changed copy of the sample's plan, in the same directory so that its relative paths hold.
 func withPlan(t *testing.T, w *world, edit func(string) string) func(*runner.Runner, *runner.Request) {
 	t.Helper()
-	text := edit(read(t, w.sample.Plan))
-	if text == read(t, w.sample.Plan) {
+	text := edit(testbed.Read(t, w.Sample.Plan))
+	if text == testbed.Read(t, w.Sample.Plan) {
 		t.Fatal("the edit changed nothing")
 	}
-	f, err := os.CreateTemp(filepath.Dir(w.sample.Plan), "plan-*.yaml")
+	f, err := os.CreateTemp(filepath.Dir(w.Sample.Plan), "plan-*.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,15 +41,15 @@ func withPlan(t *testing.T, w *world, edit func(string) string) func(*runner.Run
 // TestEvaluateChangesNothing reads the API server's own audit log.
 func TestEvaluateChangesNothing(t *testing.T) {
 	w := theWorld
-	before, from := w.versions(t, sample.Namespace), time.Now()
-	res := w.start(t, run.Evaluate)
+	before, from := w.Versions(t, sample.Namespace), time.Now()
+	res := w.Start(t, run.Evaluate)
 	if res.End.Outcome != run.Evaluated {
 		t.Fatalf("outcome %s (%s)", res.End.Outcome, res.End.Cause)
 	}
-	if after := w.versions(t, sample.Namespace); !maps.Equal(before, after) {
+	if after := w.Versions(t, sample.Namespace); !maps.Equal(before, after) {
 		t.Error("something was changed")
 	}
-	es, err := audit.Read(w.stack.AuditLog(), audit.Filter{UserAgent: "fallback-chain", From: from})
+	es, err := audit.Read(w.Stack.AuditLog(), audit.Filter{UserAgent: "fallback-chain", From: from})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,20 +66,20 @@ func TestEvaluateChangesNothing(t *testing.T) {
 // TestDryRunSaysAndDoesNothing prints the mending of a broken shop and makes no change; a real run then makes them.
 func TestDryRunSaysAndDoesNothing(t *testing.T) {
 	w := theWorld
-	defer w.reset(t)
-	w.breakIt(t, "attach-error")
+	defer w.Reset(t)
+	w.Break(t, "attach-error")
 	for _, mode := range []run.Mode{run.Recover, run.Drill} {
 		t.Run(string(mode), func(t *testing.T) {
 			from := time.Now()
 			var said []string
-			res := w.start(t, mode, func(r *runner.Runner, q *runner.Request) {
+			res := w.Start(t, mode, func(r *runner.Runner, q *runner.Request) {
 				q.DryRun = true
 				r.OnChange = func(i journal.Intent) { said = append(said, string(i.Verb)+" "+i.Object.String()) }
 			})
 			if res.DryRunEndedBefore == "" || len(said) == 0 {
 				t.Errorf("ended before %q, said %v", res.DryRunEndedBefore, said)
 			}
-			es, err := audit.Read(w.stack.AuditLog(), audit.Filter{UserAgent: "fallback-chain", From: from})
+			es, err := audit.Read(w.Stack.AuditLog(), audit.Filter{UserAgent: "fallback-chain", From: from})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,12 +101,12 @@ func TestWhatCannotRunIsSaidBeforeAnythingIsChanged(t *testing.T) {
 	}{
 		"a plan with mistakes": {func(s string) string { return strings.Replace(s, "engine: postgresql", "engine: oracle", 1) }, "engine"},
 		"an unreachable cluster": {func(s string) string {
-			return strings.Replace(s, w.stack.Kubeconfig(), filepath.Join(w.dir, "nowhere"), 1)
+			return strings.Replace(s, w.Stack.Kubeconfig(), filepath.Join(w.Dir, "nowhere"), 1)
 		}, "nowhere"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := runner.New(w.store)
-			q := runner.Request{Mode: run.Recover, PlanPath: w.sample.Plan}
+			r := runner.New(w.Store)
+			q := runner.Request{Mode: run.Recover, PlanPath: w.Sample.Plan}
 			withPlan(t, w, tc.edit)(r, &q)
 			_, err := r.Start(t.Context(), q)
 			var early runner.CouldNotRun

@@ -24,7 +24,7 @@ import (
 // withoutService takes a Service away, which a recover by the inventory brings back at once. It is there again when the test ends.
 func (w *world) withoutService(t *testing.T) {
 	t.Helper()
-	services := w.client.Dynamic.Resource(cluster.Services).Namespace(sample.Namespace)
+	services := w.Client.Dynamic.Resource(cluster.Services).Namespace(sample.Namespace)
 	was, err := services.Get(t.Context(), "shop-db", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +44,7 @@ func (w *world) withoutService(t *testing.T) {
 // services are the names of the shop's Services.
 func (w *world) services(t *testing.T) []string {
 	t.Helper()
-	l, err := w.client.Dynamic.Resource(cluster.Services).Namespace(sample.Namespace).List(t.Context(), metav1.ListOptions{})
+	l, err := w.Client.Dynamic.Resource(cluster.Services).Namespace(sample.Namespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,10 +140,10 @@ func TestAbort(t *testing.T) {
 func TestAbortBeforeTheFirstChange(t *testing.T) {
 	w := theWorld
 	var r *runner.Runner
-	res := w.start(t, run.Recover, func(x *runner.Runner, _ *runner.Request) { r = x },
+	res := w.Start(t, run.Recover, func(x *runner.Runner, _ *runner.Request) { r = x },
 		on(walk.Entered, "AssessCluster", func() { r.RequestAbort() }))
-	if res.End.Outcome != run.Aborted || len(entries(t, w.store, res.Run.ID)) > 0 {
-		t.Errorf("outcome %s, %d changes", res.End.Outcome, len(entries(t, w.store, res.Run.ID)))
+	if res.End.Outcome != run.Aborted || len(entries(t, w.Store, res.Run.ID)) > 0 {
+		t.Errorf("outcome %s, %d changes", res.End.Outcome, len(entries(t, w.Store, res.Run.ID)))
 	}
 	w.clean(t, res.Run.ID)
 }
@@ -151,8 +151,8 @@ func TestAbortBeforeTheFirstChange(t *testing.T) {
 // TestInterrupt: Ctrl-C while a drill waits for its copy. The drill tears down what it made.
 func TestInterrupt(t *testing.T) {
 	w := theWorld
-	before, state := w.versions(t, sample.Namespace), t.TempDir()
-	c := w.spawn(t, state, "drill", "-f", w.sample.Plan)
+	before, state := w.Versions(t, sample.Namespace), t.TempDir()
+	c := w.spawn(t, state, "drill", "-f", w.Sample.Plan)
 	id := c.run(t)
 	c.entered(t, id, "AwaitRestore")
 	c.signal(t, syscall.SIGINT)
@@ -163,7 +163,7 @@ func TestInterrupt(t *testing.T) {
 		t.Errorf("the run stands at %+v", s)
 	}
 	w.clean(t, id)
-	if after := w.versions(t, sample.Namespace); !maps.Equal(before, after) {
+	if after := w.Versions(t, sample.Namespace); !maps.Equal(before, after) {
 		t.Errorf("production was touched:\n%v\n%v", before, after)
 	}
 }
@@ -173,7 +173,7 @@ func TestInterrupt(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	w := theWorld
 	state := t.TempDir()
-	c := w.spawn(t, state, "drill", "-f", w.sample.Plan)
+	c := w.spawn(t, state, "drill", "-f", w.Sample.Plan)
 	id := c.run(t)
 	c.changed(t, id, "the quarantine", func(e journal.Entry) bool { return e.State == "IsolateDrill" && e.Object.Kind == "NetworkPolicy" })
 	// No file of the process may grow: as on a full disk, writes fail in the middle of a line, too.

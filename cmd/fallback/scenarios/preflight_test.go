@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fallbackchain.io/fallback/cmd/fallback/runner"
+	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
 	"fallbackchain.io/fallback/infra/local/audit"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/shared/run"
@@ -26,7 +27,7 @@ func TestOperator(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(string(mode), func(t *testing.T) {
 			if mode == run.Recover {
-				w.breakIt(t, "attach-error")
+				w.Break(t, "attach-error")
 			}
 			from := time.Now()
 			code, out, stderr := w.cli(t, state, string(mode), "-f", plan, "--output", "json")
@@ -47,7 +48,7 @@ func TestOperator(t *testing.T) {
 			}
 		})
 	}
-	if got := w.counts(t, sample.Namespace); !maps.Equal(got, whole()) {
+	if got := w.Counts(t, sample.Namespace); !maps.Equal(got, whole()) {
 		t.Errorf("rows %v", got)
 	}
 }
@@ -57,10 +58,10 @@ func TestOperatorRebuilds(t *testing.T) {
 	w := theWorld
 	for _, name := range []string{"csi-driver-gone", "everything-gone"} {
 		t.Run(name, func(t *testing.T) {
-			defer w.reset(t)
+			defer w.Reset(t)
 			list := w.needs(t, run.Recover)
 			plan := planFile(t, w, w.user(t, "operator", list))
-			w.breakIt(t, name)
+			w.Break(t, name)
 			from := time.Now()
 			if code, _, _ := w.cli(t, t.TempDir(), "recover", "-f", plan); code != 0 {
 				t.Errorf("exit code %d", code)
@@ -123,7 +124,7 @@ func TestMissingPermissionsAreSaidAtOnce(t *testing.T) {
 // nothingChanged reads the audit log: a user, or with "" every fallback process, only asked.
 func (w *world) nothingChanged(t *testing.T, from time.Time, user string) {
 	t.Helper()
-	es, err := audit.Read(w.stack.AuditLog(), audit.Filter{UserAgent: "fallback-chain", From: from})
+	es, err := audit.Read(w.Stack.AuditLog(), audit.Filter{UserAgent: "fallback-chain", From: from})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,7 @@ func TestCannotRun(t *testing.T) {
 	kubeconfig := func(edit func(map[string]any)) string {
 		t.Helper()
 		var k map[string]any
-		if err := json.Unmarshal([]byte(read(t, w.stack.Kubeconfig())), &k); err != nil {
+		if err := json.Unmarshal([]byte(testbed.Read(t, w.Stack.Kubeconfig())), &k); err != nil {
 			t.Fatal(err)
 		}
 		edit(k)
@@ -152,7 +153,7 @@ func TestCannotRun(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return planFile(t, w, func(s string) string { return strings.Replace(s, w.stack.Kubeconfig(), path, 1) })
+		return planFile(t, w, func(s string) string { return strings.Replace(s, w.Stack.Kubeconfig(), path, 1) })
 	}
 	server := func(k map[string]any) map[string]any {
 		return k["clusters"].([]any)[0].(map[string]any)["cluster"].(map[string]any)
@@ -176,14 +177,14 @@ func TestCannotRun(t *testing.T) {
 		{"no plan", []string{"recover"}, `required flag(s) "file" not set`, false},
 		{"a plan that is not there", []string{"recover", "-f", "nowhere.yaml"}, "nowhere.yaml: no such file or directory", false},
 		{"a mistake in the plan", []string{"drill", "-f", replace("engine: postgresql", "engine: oracle")}, `spec.workload.database.engine: is not known: got "oracle", expected postgresql`, false},
-		{"a kubeconfig that is not there", []string{"recover", "-f", replace(w.stack.Kubeconfig(), "/nowhere/kubeconfig")}, "/nowhere/kubeconfig: no such file or directory", false},
+		{"a kubeconfig that is not there", []string{"recover", "-f", replace(w.Stack.Kubeconfig(), "/nowhere/kubeconfig")}, "/nowhere/kubeconfig: no such file or directory", false},
 		{"a server that is not there", []string{"drill", "-f", kubeconfig(func(k map[string]any) { server(k)["server"] = "https://127.0.0.1:1" })}, "cluster https://127.0.0.1:1: ask for its version: ", false},
 		{"a server that is another", []string{"recover", "-f", kubeconfig(func(k map[string]any) { delete(server(k), "certificate-authority-data") })}, "certificate signed by unknown authority", false},
 		{"credentials that are refused", []string{"recover", "-f", kubeconfig(as(map[string]any{"token": "nonsense"}))}, "refused the credentials of the kubeconfig: GET /version: HTTP 401 Unauthorized", false},
 		{"no credentials", []string{"evaluate", "-f", kubeconfig(as(map[string]any{}))}, `refused the credentials of the kubeconfig: `, false},
-		{"an output that is not known", []string{"recover", "-f", w.sample.Plan, "-o", "yaml"}, `--output "yaml": expected text or json`, false},
-		{"a directory of runs that is none", []string{"recover", "-f", w.sample.Plan, "--state-dir", file}, "not a directory; nothing was begun", false},
-		{"a full disk", []string{"recover", "-f", w.sample.Plan}, "the run cannot be kept: ", true},
+		{"an output that is not known", []string{"recover", "-f", w.Sample.Plan, "-o", "yaml"}, `--output "yaml": expected text or json`, false},
+		{"a directory of runs that is none", []string{"recover", "-f", w.Sample.Plan, "--state-dir", file}, "not a directory; nothing was begun", false},
+		{"a full disk", []string{"recover", "-f", w.Sample.Plan}, "the run cannot be kept: ", true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			state, from := filepath.Join(t.TempDir(), "runs"), time.Now()

@@ -30,7 +30,7 @@ var built struct {
 func binary(t *testing.T) string {
 	t.Helper()
 	built.Do(func() {
-		built.path = filepath.Join(theWorld.dir, "bin", "fallback")
+		built.path = filepath.Join(theWorld.Dir, "bin", "fallback")
 		cmd := exec.Command("go", "build", "-o", built.path, "fallbackchain.io/fallback/cmd/fallback")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			built.err = errors.New(string(out))
@@ -205,7 +205,7 @@ func load(t *testing.T, state, id string) runstore.Saved {
 // holder is the run that holds the shop's lease; "" when it is free.
 func (w *world) holder(t *testing.T) string {
 	t.Helper()
-	s, err := lease.Holder(t.Context(), w.client, lease.Name("shop", "pg"))
+	s, err := lease.Holder(t.Context(), w.Client, lease.Name("shop", "pg"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/shared/run"
 )
@@ -37,21 +38,21 @@ func TestRecover(t *testing.T) {
 			name = "nothing is broken"
 		}
 		t.Run(name, func(t *testing.T) {
-			defer w.reset(t)
+			defer w.Reset(t)
 			if tc.fault != "" {
-				w.breakIt(t, tc.fault)
+				w.Break(t, tc.fault)
 			}
-			res := w.start(t, run.Recover)
+			res := w.Start(t, run.Recover)
 			if res.End.Outcome != tc.outcome {
 				t.Errorf("outcome %s (%s), want %s", res.End.Outcome, res.End.Cause, tc.outcome)
 			}
-			if got := tiers(res); !slices.Equal(got, tc.tiers) {
+			if got := testbed.Tiers(res); !slices.Equal(got, tc.tiers) {
 				t.Errorf("tiers %v, want %v", got, tc.tiers)
 			}
-			if got := w.counts(t, sample.Namespace); !maps.Equal(got, tc.rows) {
+			if got := w.Counts(t, sample.Namespace); !maps.Equal(got, tc.rows) {
 				t.Errorf("rows %v, want %v", got, tc.rows)
 			}
-			if res.Run.Report == nil || !strings.Contains(read(t, res.Run.Report.Markdown), string(tc.outcome)) {
+			if res.Run.Report == nil || !strings.Contains(testbed.Read(t, res.Run.Report.Markdown), string(tc.outcome)) {
 				t.Error("the report does not tell the outcome")
 			}
 		})

@@ -25,7 +25,7 @@ var (
 // and returns the edit that makes a plan reach the cluster as this user.
 func (w *world) user(t *testing.T, name string, allowed []runner.Access) func(plan string) string {
 	t.Helper()
-	kubeconfig, err := w.stack.KubeconfigFor(name)
+	kubeconfig, err := w.Stack.KubeconfigFor(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,14 +50,14 @@ func (w *world) user(t *testing.T, name string, allowed []runner.Access) func(pl
 	w.grant(t, clusterRoleBindings, map[string]any{"kind": "ClusterRoleBinding", "metadata": map[string]any{"name": "test-" + name},
 		"roleRef":  map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "test-" + name},
 		"subjects": []any{map[string]any{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}}})
-	return func(plan string) string { return strings.Replace(plan, w.stack.Kubeconfig(), kubeconfig, 1) }
+	return func(plan string) string { return strings.Replace(plan, w.Stack.Kubeconfig(), kubeconfig, 1) }
 }
 
 func (w *world) grant(t *testing.T, gvr schema.GroupVersionResource, o map[string]any) {
 	t.Helper()
 	o["apiVersion"] = "rbac.authorization.k8s.io/v1"
 	u := &unstructured.Unstructured{Object: o}
-	ri := w.client.Dynamic.Resource(gvr)
+	ri := w.Client.Dynamic.Resource(gvr)
 	if err := ri.Delete(t.Context(), u.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func (w *world) needs(t *testing.T, modes ...run.Mode) []runner.Access {
 	t.Helper()
 	var out []runner.Access
 	for _, m := range modes {
-		list, err := runner.New(w.store).Needs(t.Context(), runner.Request{Mode: m, PlanPath: w.sample.Plan})
+		list, err := runner.New(w.Store).Needs(t.Context(), runner.Request{Mode: m, PlanPath: w.Sample.Plan})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func anyDrill(a runner.Access) runner.Access {
 // onlyNeeded fails the test when a user asked the API server for something that is not in the list, or was refused something.
 func (w *world) onlyNeeded(t *testing.T, user string, f audit.Filter, list []runner.Access) {
 	t.Helper()
-	es, err := audit.Read(w.stack.AuditLog(), f)
+	es, err := audit.Read(w.Stack.AuditLog(), f)
 	if err != nil {
 		t.Fatal(err)
 	}

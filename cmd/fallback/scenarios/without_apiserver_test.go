@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fallbackchain.io/fallback/cmd/fallback/runner"
+	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
 	"fallbackchain.io/fallback/infra/local/audit"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/infra/local/stack"
@@ -32,7 +33,7 @@ func (w *world) planOutage(t *testing.T) outage {
 
 // begin kills the API server, as a crash would: a clean end takes ten seconds, for the watches.
 func (o outage) begin() {
-	if err := o.w.stack.KillComponent(stack.APIServer); err != nil {
+	if err := o.w.Stack.KillComponent(stack.APIServer); err != nil {
 		o.t.Errorf("kill the API server: %v", err)
 	}
 }
@@ -40,7 +41,7 @@ func (o outage) begin() {
 func (o outage) end() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.t.Context()), time.Minute)
 	defer cancel()
-	if err := o.w.stack.StartComponent(ctx, stack.APIServer); err != nil {
+	if err := o.w.Stack.StartComponent(ctx, stack.APIServer); err != nil {
 		o.t.Errorf("start the API server: %v", err)
 	}
 }
@@ -71,9 +72,9 @@ func TestAPIServerAway(t *testing.T) {
 	w := theWorld
 	o := w.planOutage(t)
 	t.Run("for eight seconds in the middle", func(t *testing.T) {
-		w.breakIt(t, "attach-error")
+		w.Break(t, "attach-error")
 		back := make(chan struct{})
-		res := w.start(t, run.Recover, on(walk.Entered, "AwaitVolumeAttachmentSync", func() {
+		res := w.Start(t, run.Recover, on(walk.Entered, "AwaitVolumeAttachmentSync", func() {
 			o.begin()
 			time.AfterFunc(8*time.Second, func() { o.end(); close(back) })
 		}))
@@ -81,7 +82,7 @@ func TestAPIServerAway(t *testing.T) {
 		if res.End.Outcome != run.Recovered {
 			t.Errorf("outcome %s (%s)", res.End.Outcome, res.End.Cause)
 		}
-		if got := w.counts(t, sample.Namespace); !maps.Equal(got, whole()) {
+		if got := w.Counts(t, sample.Namespace); !maps.Equal(got, whole()) {
 			t.Errorf("rows %v", got)
 		}
 		w.clean(t, res.Run.ID)
@@ -107,35 +108,35 @@ func TestAPIServerAway(t *testing.T) {
 func dirtyAndResolved(t *testing.T, w *world, o outage) {
 	w.withoutService(t)
 	plan := withPlan(t, w, func(s string) string { return noVolumes(short(s)) })
-	res := w.start(t, run.Recover, plan, on(walk.Entered, "AwaitControlPlaneReconcile", o.begin))
+	res := w.Start(t, run.Recover, plan, on(walk.Entered, "AwaitControlPlaneReconcile", o.begin))
 	id := res.Run.ID
 	if res.End.Outcome != run.Dirty {
 		t.Errorf("outcome %s (%s %s)", res.End.Outcome, res.End.Error, res.End.Cause)
 	}
-	if md := read(t, res.Run.Report.Markdown); !strings.Contains(md, "Service shop/shop-db") {
+	if md := testbed.Read(t, res.Run.Report.Markdown); !strings.Contains(md, "Service shop/shop-db") {
 		t.Errorf("the report does not name what is left:\n%s", md)
 	}
-	if code, _, stderr := w.cli(t, w.store.Dir, "resolve", id); code != 2 || !strings.Contains(stderr, "connection refused") {
+	if code, _, stderr := w.cli(t, w.Store.Dir, "resolve", id); code != 2 || !strings.Contains(stderr, "connection refused") {
 		t.Errorf("resolve while the API server is away: exit code %d, %s", code, stderr)
 	}
 	o.end()
 	if got := w.holder(t); got != id {
 		t.Errorf("the lease is held by %q, want the Dirty run", got)
 	}
-	second := w.start(t, run.Recover)
+	second := w.Start(t, run.Recover)
 	if second.End.Outcome != run.Aborted || second.Run.Lease == nil || !strings.Contains(second.Run.Lease.Message, "fallback resolve "+id) {
 		t.Errorf("a second recover: outcome %s, lease %+v", second.End.Outcome, second.Run.Lease)
 	}
-	if got := w.leftovers(t, id); !slices.Equal(got, []string{"services shop/shop-db"}) {
+	if got := w.Leftovers(t, id); !slices.Equal(got, []string{"services shop/shop-db"}) {
 		t.Errorf("left are %v", got)
 	}
-	if code, out, _ := w.cli(t, w.store.Dir, "resolve", id); code != 0 || !strings.Contains(out, "is resolved") {
+	if code, out, _ := w.cli(t, w.Store.Dir, "resolve", id); code != 0 || !strings.Contains(out, "is resolved") {
 		t.Errorf("resolve: exit code %d, %s", code, out)
 	}
 	if got := w.holder(t); got != "" {
 		t.Errorf("the lease is held by %q after the run was resolved", got)
 	}
-	if code, _, stderr := w.cli(t, w.store.Dir, "resolve", id); code != 2 || !strings.Contains(stderr, "was resolved at") {
+	if code, _, stderr := w.cli(t, w.Store.Dir, "resolve", id); code != 2 || !strings.Contains(stderr, "was resolved at") {
 		t.Errorf("resolve again: exit code %d, %s", code, stderr)
 	}
 }
@@ -143,7 +144,7 @@ func dirtyAndResolved(t *testing.T, w *world, o outage) {
 // abortedUnchanged: before the first change, and beyond apiServerWait, the run ends Aborted.
 func abortedUnchanged(t *testing.T, w *world, o outage, mode run.Mode, at ...func(*runner.Runner, *runner.Request)) {
 	from := time.Now()
-	res := w.start(t, mode, append(at, withPlan(t, w, short))...)
+	res := w.Start(t, mode, append(at, withPlan(t, w, short))...)
 	o.end()
 	if res.End.Outcome != run.Aborted {
 		t.Errorf("outcome %s (%s %s)", res.End.Outcome, res.End.Error, res.End.Cause)
@@ -151,10 +152,10 @@ func abortedUnchanged(t *testing.T, w *world, o outage, mode run.Mode, at ...fun
 	if wait := 5 * time.Second; res.Took < wait {
 		t.Errorf("the run ended after %s: the API server was not waited for", res.Took)
 	}
-	if es := entries(t, w.store, res.Run.ID); len(es) > 0 {
+	if es := entries(t, w.Store, res.Run.ID); len(es) > 0 {
 		t.Errorf("the journal has %d changes", len(es))
 	}
-	es, err := audit.Read(w.stack.AuditLog(), audit.Filter{UserAgent: "fallback-chain", From: from})
+	es, err := audit.Read(w.Stack.AuditLog(), audit.Filter{UserAgent: "fallback-chain", From: from})
 	if err != nil {
 		t.Fatal(err)
 	}
