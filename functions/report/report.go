@@ -26,9 +26,9 @@ func (h *Handler) Handle(ctx context.Context, op, _ string, r run.Run) (run.Repo
 		return run.Report{}, fault.Newf(fault.Internal, "report", "unknown operation %q", op)
 	}
 	in := report.Input{Run: r, Now: h.Env.Now().UTC()}
-	// A plan that cannot be read any more costs the objective, a cluster that is away costs nothing: the report needs neither.
+	// A plan that cannot be read any more costs the objectives, a cluster that is away costs nothing: the report needs neither.
 	if p, err := h.Env.LoadPlan(ctx, step.Pinned(r)); err == nil {
-		in.RTO = p.Spec.Objectives.RTO.D()
+		in.RTO, in.RPO = p.Spec.Objectives.RTO.D(), p.Spec.Objectives.RPO.D()
 	}
 	var err error
 	if in.Entries, err = entries(ctx, h.Env.Journals, r.ID); err != nil {
@@ -39,6 +39,7 @@ func (h *Handler) Handle(ctx context.Context, op, _ string, r run.Run) (run.Repo
 	}
 	rep := report.Build(in)
 	out := run.Report{Phase: run.Written}
+	out.RTO, out.RPO = rep.Verdicts()
 	for _, f := range []struct {
 		name   string
 		render func() ([]byte, error)

@@ -61,6 +61,31 @@ func TestTheReportIsWrittenWithoutPlanAndCluster(t *testing.T) {
 	}
 }
 
+// TestVerdicts: the section carries what was measured against the plan's objectives, for those who do not read the report.
+func TestVerdicts(t *testing.T) {
+	h, _ := handler(t)
+	h.Env.LoadPlan = func(context.Context, run.PlanRef) (*plan.Plan, error) {
+		return &plan.Plan{Spec: plan.Spec{Objectives: plan.Objectives{RTO: plan.Duration(time.Minute), RPO: plan.Duration(time.Second)}}}, nil
+	}
+	began := time.Unix(10, 0)
+	passed, beat, lost := began.Add(30*time.Second), began.Add(-2*time.Second), int64(2000)
+	got, err := h.Handle(context.Background(), "report", "Report", run.Run{ID: "run-1", StartedAt: began, Trigger: run.Trigger{At: began},
+		Gate: &run.Gate{Phase: run.Passed, PassedAt: &passed, HeartbeatAt: &beat, HeartbeatPod: "pg-0", RPOMS: &lost}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := got.RTO; v == nil || v.MeasuredMS != 30_000 || v.ObjectiveMS != 60_000 || v.Met == nil || !*v.Met {
+		t.Errorf("RTO %+v", v)
+	}
+	if v := got.RPO; v == nil || v.MeasuredMS != 2000 || v.ObjectiveMS != 1000 || v.Met == nil || *v.Met || !strings.Contains(v.From, "measured in the data") {
+		t.Errorf("RPO %+v", v)
+	}
+	b, err := os.ReadFile(got.JSON)
+	if err != nil || !strings.Contains(string(b), `"waterfall"`) {
+		t.Errorf("the report has no waterfall: %v", err)
+	}
+}
+
 func TestAFullDiskIsAFaultThatIsRetried(t *testing.T) {
 	h, _ := handler(t)
 	h.Store = full{}

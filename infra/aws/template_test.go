@@ -40,8 +40,9 @@ type function struct {
 }
 
 type document struct {
-	Globals   struct{ Function function }
-	Resources map[string]resource
+	Globals    struct{ Function function }
+	Parameters json.RawMessage
+	Resources  map[string]resource
 }
 
 func source(t *testing.T) []byte {
@@ -130,6 +131,7 @@ func TestCfnLint(t *testing.T) {
 	}{
 		"as committed":            {},
 		"a reference to nothing":  {"SourceArn: !GetAtt ExecutionDiedRule.Arn", "SourceArn: !GetAtt Nowhere.Arn", "Nowhere"},
+		"a condition of nothing":  {"Condition: HasVelero\n", "Condition: HasNothing\n", "HasNothing"},
 		"a property nobody knows": {"      BuildMethod: makefile\n    Properties:\n", "      BuildMethod: makefile\n    Properties:\n      Memory: 1\n", "Memory"},
 		"a wrong value":           {"Status: Enabled", "Status: Perhaps", "Perhaps"},
 	} {

@@ -1,7 +1,6 @@
 package report
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -15,9 +14,9 @@ type Input struct {
 	Run     run.Run
 	Entries []journal.Entry
 	Visits  []Visit
-	// RTO is the plan's objective; 0 when it has none.
-	RTO time.Duration
-	Now time.Time
+	// RTO and RPO are the plan's objectives; 0 when it has none.
+	RTO, RPO time.Duration
+	Now      time.Time
 }
 
 // Build makes the report. It is pure: the same input gives the same report.
@@ -25,7 +24,7 @@ func Build(in Input) Report {
 	r := in.Run
 	out := Report{
 		Version: Version, Run: r.ID, Mode: r.Mode, Plan: r.Plan, Trigger: r.Trigger, StartedAt: r.StartedAt, WrittenAt: in.Now,
-		FinishedBy: r.FinishedBy, Quarantine: r.Quarantine, Restore: r.Restore, Gate: r.Gate,
+		FinishedBy: r.FinishedBy, Backup: r.Backup, Rehearsal: r.Rehearsal, Quarantine: r.Quarantine, Restore: r.Restore, Gate: r.Gate,
 		RollbackPoint: r.RollbackPoint, Rollback: r.Rollback, Teardown: r.Teardown, Faults: r.Faults,
 		Tiers: tiers(r), Changes: changes(in.Entries), Steps: steps(in.Visits),
 	}
@@ -38,37 +37,12 @@ func Build(in Input) Report {
 	if r.Assess != nil {
 		out.Signals = r.Assess.Signals
 	}
-	if r.Gate != nil && r.Gate.PassedAt != nil {
-		o := Objective{Measured: r.Gate.PassedAt.Sub(r.Trigger.At), Objective: in.RTO}
-		if in.RTO > 0 {
-			met := o.Measured <= in.RTO
-			o.Met = &met
-		}
+	if out.Waterfall = waterfall(r, in.Visits); out.Waterfall != nil {
+		o := against(out.Waterfall.Total, in.RTO)
 		out.RTO = &o
 	}
+	out.RPO = rpo(r, in.RPO)
 	out.Remarks = remarks(out)
-	return out
-}
-
-// remarks are the first lines: what limits the verdict.
-func remarks(r Report) []string {
-	var out []string
-	if q := r.Quarantine; q != nil && (q.Level == "Applied" || (q.Level == "" && q.Wanted == "Applied")) {
-		out = append(out, "Quarantine level Applied: every NetworkPolicy was read back and their union opens nothing, but enforcement is unproven: no probe tried to get out.")
-	}
-	if i := slices.IndexFunc(r.Tiers, func(t Tier) bool { return t.Name == "DegradedStatefulSet" }); i >= 0 && r.Mode == run.Recover &&
-		r.Outcome == run.Recovered && r.Tiers[i].Phase == string(run.Succeeded) {
-		out = append(out, "The workload runs degraded: one replica, with its placement and resources relaxed as the plan says.")
-	}
-	if r.FinishedBy != "" {
-		out = append(out, "The run's own process did not finish it; the "+r.FinishedBy+" did, from the journal.")
-	}
-	if r.Outcome == run.Dirty {
-		out = append(out, "Someone must look: not everything could be put back or verified. The workload's lease is kept until fallback resolve "+r.Run+".")
-	}
-	if r.RTO != nil && r.RTO.Missed() {
-		out = append(out, fmt.Sprintf("The RTO objective of %s was missed: %s.", r.RTO.Objective, round(r.RTO.Measured)))
-	}
 	return out
 }
 
@@ -123,6 +97,7 @@ func changes(es []journal.Entry) []Change {
 // partOf names the part of the run that a function's work belongs to.
 var partOf = map[string]string{
 	"admit/admit": "Admission", "admit/confirm": "Admission", "lease/acquire": "Preparation", "rollbackpoint/capture": "Preparation",
+	"backup/choose": "Restore point", "backup/rehearse": "Rehearsal",
 	"quarantine/apply": "Isolation", "quarantine/check": "Isolation", "quarantine/lift": "Lifting the quarantine",
 	"restore/start": "Restore into quarantine", "restore/await": "Restore into quarantine", "assess/assess": "Assessment",
 	"volumesync/start": "VolumeAttachmentSync", "volumesync/await": "VolumeAttachmentSync",

@@ -14,6 +14,7 @@ var pageText string
 
 var page = template.Must(template.New("report.html").Funcs(template.FuncMap(maps.Collect(maps.All(functions)))).Funcs(template.FuncMap{
 	"picture": Picture,
+	"bars":    Bars,
 	"class":   outcomeClass,
 	"short":   func(t time.Time) string { return t.UTC().Format("15:04:05.000") },
 }).Parse(pageText))

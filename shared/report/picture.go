@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"strings"
+	"time"
 
 	"fallbackchain.io/fallback/shared/run"
 )
@@ -51,6 +52,36 @@ func Picture(r Report) template.HTML {
 		fmt.Fprintf(&b, `<g class="%s"><rect x="%d" y="%d" width="%d" height="%d" rx="6"/><text class="title" x="%d" y="%d">%s</text><text x="%d" y="%d">%s</text><title>%s</title></g>`,
 			x.class, x.x, x.y, boxWidth, boxHeight, x.x+10, x.y+20, template.HTMLEscapeString(x.title),
 			x.x+10, x.y+37, template.HTMLEscapeString(clip(x.note, 34)), template.HTMLEscapeString(x.note))
+	}
+	b.WriteString(`</svg>`)
+	return template.HTML(b.String()) //nolint:gosec // every text in it was escaped above
+}
+
+// The waterfall's sizes.
+const (
+	nameWidth  = 190
+	fullWidth  = 560
+	lineHeight = 26
+)
+
+// Bars is the waterfall as an inline SVG: a bar a part, beginning where the one above it ends.
+func Bars(w Waterfall) template.HTML {
+	width, height := nameWidth+fullWidth+110, lineHeight*len(w.Segments)+8
+	var b strings.Builder
+	fmt.Fprintf(&b, `<svg class="waterfall" viewBox="0 0 %d %d" width="%d" role="img" aria-label="the RTO in parts">`, width, height, width)
+	x := func(d time.Duration) float64 {
+		if w.Total <= 0 {
+			return 0
+		}
+		return float64(d) / float64(w.Total) * fullWidth
+	}
+	for i, s := range w.Segments {
+		y, from := 4+i*lineHeight, x(s.StartedAt.Sub(w.From))
+		// A part that took no time is a line.
+		wide := max(x(s.Duration), 1.5)
+		fmt.Fprintf(&b, `<g><text class="title" x="0" y="%d">%s</text><rect class="p%d" x="%.1f" y="%d" width="%.1f" height="%d" rx="2"/><text x="%.1f" y="%d">%s</text><title>%s: %s</title></g>`,
+			y+15, template.HTMLEscapeString(clip(s.Name, 26)), i%2, nameWidth+from, y, wide, lineHeight-6,
+			nameWidth+from+wide+6, y+15, round(s.Duration), template.HTMLEscapeString(s.Label()), s.Duration)
 	}
 	b.WriteString(`</svg>`)
 	return template.HTML(b.String()) //nolint:gosec // every text in it was escaped above

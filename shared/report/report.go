@@ -80,14 +80,6 @@ type Change struct {
 	Note    string `json:"note,omitempty"`
 }
 
-// Objective is a measured figure against the plan's.
-type Objective struct {
-	Measured  time.Duration `json:"measuredNs"`
-	Objective time.Duration `json:"objectiveNs,omitempty"`
-	// Met is nil when the plan names no objective.
-	Met *bool `json:"met,omitempty"`
-}
-
 // Report is the whole evidence of one run.
 type Report struct {
 	Version string `json:"version"`
@@ -105,7 +97,13 @@ type Report struct {
 	// Namespace is what the run worked on.
 	Namespace string `json:"namespace,omitempty"`
 	// RTO is from detection to the passed gate; nil when no gate passed.
-	RTO           *Objective                 `json:"rto,omitempty"`
+	RTO *Objective `json:"rto,omitempty"`
+	// Waterfall is the RTO in parts.
+	Waterfall *Waterfall `json:"waterfall,omitempty"`
+	// RPO is measured in the data, or the age of what came back; nil when nothing tells.
+	RPO           *RPO                       `json:"rpo,omitempty"`
+	Backup        *run.Backup                `json:"backup,omitempty"`
+	Rehearsal     *run.Rehearsal             `json:"rehearsal,omitempty"`
 	Tiers         []Tier                     `json:"tiers"`
 	Signals       signal.Set                 `json:"signals,omitempty"`
 	Quarantine    *run.Quarantine            `json:"quarantine,omitempty"`
@@ -118,6 +116,3 @@ type Report struct {
 	Changes       []Change                   `json:"changes"`
 	Steps         []Step                     `json:"steps"`
 }
-
-// Missed tells whether the plan names an objective and it was not met.
-func (o Objective) Missed() bool { return o.Met != nil && !*o.Met }

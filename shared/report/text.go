@@ -2,6 +2,7 @@ package report
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"text/template"
 	"time"
@@ -16,13 +17,33 @@ func (r Report) JSON() ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// round makes a duration readable: milliseconds below ten seconds, tenths above.
+// round makes a duration readable: milliseconds below ten seconds, tenths above, seconds from ten minutes on.
 func round(d time.Duration) time.Duration {
-	if d < 10*time.Second {
+	switch {
+	case d < 10*time.Second:
 		return d.Round(time.Millisecond)
+	case d < 10*time.Minute:
+		return d.Round(100 * time.Millisecond)
+	default:
+		return d.Round(time.Second)
 	}
-	return d.Round(100 * time.Millisecond)
 }
+
+// size makes a number of bytes readable.
+func size(n int64) string {
+	const step = 1024
+	if n < step {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, unit := float64(n), -1
+	for f >= step && unit < len(units)-1 {
+		f /= step
+		unit++
+	}
+	return fmt.Sprintf("%.1f %s", f, units[unit])
+}
+
+var units = []string{"KiB", "MiB", "GiB", "TiB"}
 
 func firstLine(s string) string {
 	s, _, _ = strings.Cut(s, "\n")
@@ -50,7 +71,35 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 
 
 var functions = template.FuncMap{
 	"cell": cell, "stamp": stamp, "round": round, "signals": SignalRows,
-	"join": func(s []string) string { return strings.Join(s, "; ") }, "because": because,
+	"join": func(s []string) string { return strings.Join(s, "; ") }, "because": because, "size": size,
+	"bar": func(w Waterfall, s Segment) string { return w.bar(s) }, "chosen": chosen, "orNone": orNone, "count": count,
+	"integrity": integrity,
+}
+
+// integrity says why it is what it is.
+func integrity(status string) string {
+	switch status {
+	case "True":
+		return "True: every object is what the signed manifest says was written"
+	case "False":
+		return "False: the objects are not what the signed manifest says was written"
+	default:
+		return "Unknown: no signed manifest could be compared"
+	}
+}
+
+// chosen says how the restore point was found.
+func chosen(how string) string {
+	switch how {
+	case "latest":
+		return "the latest that verifies"
+	case "named":
+		return "named by the plan"
+	case "random":
+		return "drawn at random, by the run's ID"
+	default:
+		return how
+	}
 }
 
 var markdown = template.Must(template.New("report.md").Funcs(functions).Parse(`# {{.Outcome}}: {{.Mode}} of {{.Plan.Name}}
@@ -66,8 +115,19 @@ var markdown = template.Must(template.New("report.md").Funcs(functions).Parse(`#
 | Namespace | {{if .Namespace}}{{.Namespace}}{{else}}-{{end}} |
 | Plan | {{.Plan.Digest}} |
 {{with .RTO}}| RTO | {{round .Measured}}{{if .Objective}} of {{.Objective}} ({{if .Missed}}missed{{else}}met{{end}}){{end}} |
+{{end}}{{with .RPO}}| RPO | {{round .Measured}}{{if .Objective.Objective}} of {{.Objective.Objective}} ({{if .Missed}}missed{{else}}met{{end}}){{end}}: {{cell .What}}, {{stamp .At}} |
+{{end}}{{with .Backup}}| Backup | {{if .Name}}{{cell .Name}}, integrity {{orNone .Integrity}}{{else}}{{.Phase}}{{end}} |
 {{end}}{{with .Quarantine}}| Quarantine | {{.Phase}}, level {{if .Level}}{{.Level}}{{else}}none{{end}} of {{.Wanted}} wanted |
-{{end}}
+{{end}}{{with .Waterfall}}
+## Where the time went
+
+| Part | Began | Took | |
+|---|---:|---:|---|
+{{$w := .}}{{range .Segments}}| {{.Label}} | +{{round (.StartedAt.Sub $w.From)}} | {{round .Duration}} | {{bar $w .}} |
+{{end}}| **RTO** | | **{{round .Total}}** | |
+{{range .Notes}}
+{{.}}
+{{end}}{{end}}
 ## Path
 
 | Part | Status | Took | Why |
@@ -86,13 +146,39 @@ var markdown = template.Must(template.New("report.md").Funcs(functions).Parse(`#
 {{end}}{{if .Checks}}
 {{.Server}}, read-only transaction.
 
-| Pod | Check | Expected | Got | |
-|---|---|---|---|---|
-{{range .Checks}}| {{.Pod}} | {{cell .Name}} | {{cell .Expected}} | {{cell .Got}} | {{if .OK}}ok{{else}}**no**{{end}} |
-{{end}}{{end}}{{end}}{{with .Restore}}
+| Pod | Check | Kind | Expected | Got | |
+|---|---|---|---|---|---|
+{{range .Checks}}| {{.Pod}} | {{cell .Name}} | {{.Kind}} | {{cell .Expected}} | {{cell .Got}} | {{if .OK}}ok{{else}}**no**{{end}} |
+{{end}}{{end}}{{end}}{{with .Backup}}
+## Backup: {{.Phase}}
+{{if .Message}}
+{{because .Reason .Message}}
+{{end}}{{if .Name}}
+| | |
+|---|---|
+| Name | {{cell .Name}}, {{chosen .Chosen}} |
+| Where | {{cell .Location}} |
+{{with .CompletedAt}}| Completed | {{stamp .}} |
+{{end}}| Integrity | {{integrity .Integrity}} |
+| Holds | {{count .Objects "object" "objects"}}, {{size .Bytes}}, {{count .VolumeCount "volume" "volumes"}}{{if .Moved}} ({{.Moved}} with their data in the bucket){{end}} |
+| Listing | {{.Listing}} |
+{{end}}{{range .Passed}}
+- passed over: {{cell .}}{{end}}
+{{template "findings" .Findings}}{{if .Volumes}}
+| Volume | Method | Driver | Size |
+|---|---|---|---|
+{{range .Volumes}}| {{cell .Namespace}}/{{cell .Claim}} | {{cell .Method}} | {{cell .Driver}} | {{.Size}} |
+{{end}}{{end}}{{end}}{{with .Rehearsal}}
+## Rehearsal: {{.Phase}}
+{{if .Message}}
+{{because .Reason .Message}}
+{{end}}{{if .Asked}}
+The API server was asked about {{.Asked}} objects by its own dry run{{with .AskedIn}}, in {{.}}{{end}}.
+{{end}}{{template "findings" .Findings}}{{end}}{{with .Restore}}
 ## Restored
 
-{{.Objects}} objects into {{.Namespace}}.{{range .Claims}}
+{{.Objects}} objects into {{.Namespace}}.{{with .Velero}}
+{{template "velero" .}}{{end}}{{range .Claims}}
 - claim {{.Claim}} from snapshot {{.Namespace}}/{{.Name}} of {{stamp .TakenAt}}{{end}}{{range .LeftOut}}
 - left out: {{.}}{{end}}
 {{end}}{{with .Rollback}}
@@ -118,7 +204,15 @@ var markdown = template.Must(template.New("report.md").Funcs(functions).Parse(`#
 | State | At | Took | Left by |
 |---|---|---:|---|
 {{range .Steps}}{{range .Visits}}| {{.State}} | {{stamp .StartedAt}} | {{round .Duration}} | {{cell .Reason}}{{if gt .Rounds 1}}, {{.Rounds}} rounds{{end}}{{if .Retries}}, {{.Retries}} retries{{end}}{{if .Cause}}: {{cell .Cause}}{{end}} |
-{{end}}{{end}}{{define "undo"}}{{if .Message}}
+{{end}}{{end}}{{define "findings"}}{{if .}}
+| | Object | Found | Which means |
+|---|---|---|---|
+{{range .}}| {{if eq .Severity "Stop"}}**Stop**{{else}}{{.Severity}}{{end}} | {{cell .Subject}} | {{cell .Problem}} | {{cell .Means}} |
+{{end}}{{end}}{{end}}{{define "velero"}}
+Velero's Restore {{.Name}} of backup {{.Backup}}: {{orNone .Phase}}, {{count .ItemsRestored "item" "items"}} of {{.TotalItems}}, {{count .Warnings "warning" "warnings"}}, {{count .Errors "error" "errors"}}, {{count .HooksFailed "failed hook" "failed hooks"}}.{{if .DataDownloads}} Awaited {{count .DataDownloads "DataDownload" "DataDownloads"}}, {{.DataDownloadsDone}} done.{{end}}
+{{range .Items}}
+- {{cell .}}{{end}}
+{{end}}{{define "undo"}}{{if .Message}}
 {{.Message}}
 {{end}}{{range .DataRestored}}
 - data back: {{.}}{{end}}{{range .PutBack}}

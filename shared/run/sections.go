@@ -158,6 +158,17 @@ type RollbackPoint struct {
 	// More than fits go to the evidence; ProductionDigest is over all of them.
 	ProductionDigest string `json:"productionDigest,omitempty"`
 	ProductionCount  int    `json:"productionCount,omitempty"`
+	// Evidence holds all of Snapshots and Claims when the section has only the first of them; the counts are of all.
+	Evidence      *Evidence `json:"evidence,omitempty"`
+	SnapshotCount int       `json:"snapshotCount,omitempty"`
+	ClaimCount    int       `json:"claimCount,omitempty"`
+}
+
+// Evidence points to what is too large for a section.
+type Evidence struct {
+	URI string `json:"uri"`
+	// Digest is "sha256:<hex>" of its bytes.
+	Digest string `json:"digest"`
 }
 
 // Quarantine is the section of quarantine.
@@ -241,6 +252,8 @@ type Backup struct {
 	Phase   Phase  `json:"phase"` // Verified, Failed, NotApplicable, Running
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
+	// Status is the verdict's: True; False (it was read and is wrong) or Unknown (it could not be read) when Failed.
+	Status signal.Status `json:"status,omitempty"`
 	// Name of the Velero Backup, Location its s3:// place.
 	Name     string `json:"name,omitempty"`
 	Location string `json:"location,omitempty"`
@@ -306,7 +319,8 @@ type Check struct {
 	Got      string `json:"got"`
 	OK       bool   `json:"ok"`
 	TookMS   int64  `json:"tookMs"`
-	// Kind is Smoke, RowCount, Checksum, Heartbeat or Canary; all but Smoke prove something about the data.
+	// Kind is Smoke, RowCount, Checksum, Heartbeat or Canary; all but Smoke prove something about the data. Objective compares what was
+	// measured with the plan's objective and proves nothing.
 	Kind string `json:"kind,omitempty"`
 }
 
@@ -356,4 +370,17 @@ type Report struct {
 	HTML     string `json:"html"`
 	// Digest of the JSON report, "sha256:<hex>".
 	Digest string `json:"digest"`
+	// RTO and RPO are what was measured, against the plan's objectives; nil where nothing was.
+	RTO *Verdict `json:"rto,omitempty"`
+	RPO *Verdict `json:"rpo,omitempty"`
+}
+
+// Verdict is a measured figure against the plan's objective.
+type Verdict struct {
+	MeasuredMS int64 `json:"measuredMs"`
+	// ObjectiveMS is 0, and Met nil, when the plan names none.
+	ObjectiveMS int64 `json:"objectiveMs,omitempty"`
+	Met         *bool `json:"met,omitempty"`
+	// From tells what it was measured from.
+	From string `json:"from,omitempty"`
 }

@@ -6,7 +6,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"fallbackchain.io/fallback/shared/report"
 	"fallbackchain.io/fallback/shared/run"
 )
 
@@ -24,7 +26,13 @@ func Summary(w io.Writer, dir string, r run.Run, terminal, errName, cause, dryRu
 	if cause != "" {
 		fmt.Fprintf(w, ": %s", firstLine(cause))
 	}
+	if r.Outcome != nil && report.Unproved(r.Outcome.Name, r.Gate) {
+		fmt.Fprint(w, ", but nothing proved the data: no row count, checksum, heartbeat or canary passed")
+	}
 	fmt.Fprintln(w)
+	if b := r.Backup; b != nil && b.Name != "" {
+		fmt.Fprintf(w, "Backup   %s, integrity %s\n", b.Name, orUnknown(b.Integrity))
+	}
 	if p := Path(r); p != "" {
 		fmt.Fprintf(w, "Path     %s\n", p)
 	}
@@ -42,8 +50,8 @@ func Summary(w io.Writer, dir string, r run.Run, terminal, errName, cause, dryRu
 			}
 		}
 	}
-	if g := r.Gate; g != nil && g.PassedAt != nil {
-		fmt.Fprintf(w, "RTO      %s from detection to the gate\n", short(g.PassedAt.Sub(r.Trigger.At)))
+	for _, l := range objectives(r) {
+		fmt.Fprintln(w, l)
 	}
 	for _, u := range []*run.Undo{r.Rollback, r.Teardown} {
 		if u != nil && len(u.Left) > 0 {
@@ -58,6 +66,44 @@ func Summary(w io.Writer, dir string, r run.Run, terminal, errName, cause, dryRu
 	} else {
 		fmt.Fprintf(w, "State    %s\n", filepath.Join(dir, r.ID))
 	}
+}
+
+// objectives are the RTO and the RPO, a line each. The report's section has them against the plan's objectives; without it (the
+// report could not be written) they are what the run itself shows.
+func objectives(r run.Run) []string {
+	rto, rpo := report.Build(report.Input{Run: r}).Verdicts()
+	if r.Report != nil {
+		if r.Report.RTO != nil {
+			rto = r.Report.RTO
+		}
+		if r.Report.RPO != nil {
+			rpo = r.Report.RPO
+		}
+	}
+	var out []string
+	for _, v := range []struct {
+		name string
+		*run.Verdict
+	}{{"RTO", rto}, {"RPO", rpo}} {
+		if v.Verdict == nil {
+			continue
+		}
+		line := fmt.Sprintf("%-8s %s %s", v.name, short(milliseconds(v.MeasuredMS)), v.From)
+		if v.Met != nil {
+			line += fmt.Sprintf("; objective %s: %s", milliseconds(v.ObjectiveMS), map[bool]string{true: "met", false: "missed"}[*v.Met])
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "Unknown"
+	}
+	return s
 }
 
 // Path is the way through the tiers in one line, with the reason of each demotion.
@@ -100,6 +146,15 @@ func Remarks(r run.Run) []string {
 	if r.Mode == run.Recover && r.Degraded != nil && r.Degraded.Phase == run.Succeeded && r.Outcome != nil && r.Outcome.Name == run.Recovered {
 		out = append(out, "the workload runs degraded: one replica, relaxed as the plan says")
 	}
+	if b := r.Backup; b != nil && b.Phase == run.Failed {
+		out = append(out, firstLine("no backup verified: "+b.Reason+" "+b.Message))
+	}
+	if b := r.Backup; b != nil && len(b.Passed) > 0 {
+		out = append(out, fmt.Sprintf("backups that did not verify were passed over: %d", len(b.Passed)))
+	}
+	for _, f := range stops(r) {
+		out = append(out, firstLine(fmt.Sprintf("would stop a restore: %s: %s", f.Subject, f.Problem)))
+	}
 	if l := r.Lease; l != nil && l.Holder != "" && l.Holder != r.ID {
 		out = append(out, firstLine("the workload's lease was not to be had: "+l.Message))
 	}
@@ -107,5 +162,22 @@ func Remarks(r run.Run) []string {
 		out = append(out, firstLine(fmt.Sprintf("%s: %s %s", section, f.Error, f.Cause)))
 	}
 	slices.Sort(out)
+	return out
+}
+
+// stops are the findings that a restore would not survive.
+func stops(r run.Run) []run.Finding {
+	var all, out []run.Finding
+	if r.Backup != nil {
+		all = append(all, r.Backup.Findings...)
+	}
+	if r.Rehearsal != nil {
+		all = append(all, r.Rehearsal.Findings...)
+	}
+	for _, f := range all {
+		if f.Severity == run.Stop {
+			out = append(out, f)
+		}
+	}
 	return out
 }

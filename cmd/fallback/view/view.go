@@ -123,6 +123,11 @@ func detail(e walk.Event) string {
 		Done, Found     []string
 		DataRestored    []string
 		Objects         int
+		// Of backups and of restores by Velero.
+		Name, Integrity string
+		Asked           int
+		Velero          *run.VeleroRestore
+		Findings        json.RawMessage
 	}
 	if len(e.Section) == 0 || json.Unmarshal(e.Section, &s) != nil {
 		return ""
@@ -132,6 +137,9 @@ func detail(e walk.Event) string {
 		if p != "" {
 			parts = append(parts, p)
 		}
+	}
+	if s.Integrity != "" {
+		add(s.Name + ", integrity " + s.Integrity)
 	}
 	add(s.Level)
 	add(s.Reason)
@@ -149,6 +157,20 @@ func detail(e walk.Event) string {
 			}
 		}
 		add(fmt.Sprintf("%d of %d checks passed", ok, n))
+	}
+	if s.Asked > 0 {
+		add(fmt.Sprintf("%d objects asked about", s.Asked))
+	}
+	if v := s.Velero; v != nil && v.Phase != "" {
+		add(fmt.Sprintf("Velero: %s, %d of %d items, %d errors", v.Phase, v.ItemsRestored, v.TotalItems, v.Errors))
+		if v.DataDownloads > 0 {
+			add(fmt.Sprintf("%d of %d DataDownloads done", v.DataDownloadsDone, v.DataDownloads))
+		}
+	}
+	// A quarantine's findings are texts, which do not decode.
+	var found []run.Finding
+	if json.Unmarshal(s.Findings, &found) == nil && len(found) > 0 {
+		add(fmt.Sprintf("%d findings", len(found)))
 	}
 	if len(s.Done) > 0 {
 		add(strings.Join(s.Done, "; "))
@@ -173,6 +195,9 @@ func offset(d time.Duration) string { return fmt.Sprintf("+%.2fs", d.Seconds()) 
 func short(d time.Duration) string {
 	if d < time.Second {
 		return fmt.Sprintf("%dms", d.Milliseconds())
+	}
+	if d >= 10*time.Minute {
+		return d.Round(time.Second).String()
 	}
 	return fmt.Sprintf("%.2fs", d.Seconds())
 }

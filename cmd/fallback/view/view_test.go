@@ -42,6 +42,9 @@ func TestLiveGolden(t *testing.T) {
 	}
 	task(walk.Entered, 0, "AssessCluster", walk.Event{})
 	task(walk.Exited, 40, "AssessCluster", walk.Event{Reason: "Assessed", Next: "AssessClusterPhase", Section: section(t, run.Assess{Signals: set})})
+	task(walk.Exited, 40, "ChooseRestorePoint", walk.Event{Reason: "Verified", Section: section(t, run.Backup{Name: "b1", Integrity: "True", Findings: []run.Finding{{Severity: run.Note}}})})
+	task(walk.Exited, 40, "AwaitRestore", walk.Event{Reason: "Succeeded", Section: section(t, run.Restore{Velero: &run.VeleroRestore{Phase: "Completed", ItemsRestored: 9, TotalItems: 9, DataDownloads: 2, DataDownloadsDone: 2}})})
+	task(walk.Exited, 40, "VerifyIsolation", walk.Event{Reason: "Broken", Section: section(t, run.Quarantine{Level: "Applied", Findings: []string{"a text"}, Message: "it is open"})})
 	choice(40, "AssessClusterPhase", "assess.phase is Assessed", "ChooseTier")
 	choice(41, "ChooseTier", "CSI healthy", "VolumeAttachmentSync")
 	task(walk.Entered, 41, "VolumeAttachmentSync", walk.Event{})
