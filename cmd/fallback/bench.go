@@ -47,7 +47,7 @@ func (s *shop) bench(ctx context.Context) error {
 	fmt.Fprintln(w, "RUN\tOUTCOME\tTOTAL\tCLUSTER AND DATABASE\tOVERHEAD\tSHARE\tREQUESTS")
 	for _, mode := range []run.Mode{run.Recover, run.Drill} {
 		from := time.Now()
-		res, err := s.run(ctx, mode)
+		res, err := s.run(ctx, mode, s.plan)
 		if err != nil {
 			return err
 		}

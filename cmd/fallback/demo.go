@@ -24,8 +24,9 @@ import (
 type shop struct {
 	options *options
 	status  stack.Status
-	plan    string
-	store   runstore.Store
+	// plan names the manifest bundle as its inventory, veleroPlan the Velero backups.
+	plan, veleroPlan string
+	store            runstore.Store
 	// stop ends the stack if this command started it.
 	stop func() error
 }
@@ -60,18 +61,18 @@ func openShop(ctx context.Context, o *options, dir string) (s *shop, err error) 
 	if err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
-	s.plan = d.Plan
+	s.plan, s.veleroPlan = d.Plan, d.VeleroPlan
 	return s, nil
 }
 
-// run runs the plan with the live view.
-func (s *shop) run(ctx context.Context, mode run.Mode) (runner.Result, error) {
+// run runs a plan with the live view.
+func (s *shop) run(ctx context.Context, mode run.Mode, plan string) (runner.Result, error) {
 	r := runner.New(s.store)
 	live := &view.Live{W: s.options.err, Terminal: s.options.live()}
 	r.OnEvent, r.OnChange = live.Event, live.Change
 	running, done := interruptible(ctx, s.options, r)
 	defer done()
-	res, err := r.Start(running, runner.Request{Mode: mode, PlanPath: s.plan, Requester: requester()})
+	res, err := r.Start(running, runner.Request{Mode: mode, PlanPath: plan, Requester: requester()})
 	if err != nil {
 		return res, couldNotFinish(res, err)
 	}
@@ -90,9 +91,9 @@ func (s *shop) production(ctx context.Context) (production.Versions, error) {
 func demoCommand(o *options) *cobra.Command {
 	var dir, fault string
 	c := &cobra.Command{
-		Use: "demo", Short: "the whole story on the local stack: break the sample, recover it, drill it", Args: cobra.NoArgs,
-		Long: "Brings the local stack and the sample shop up (the first time this compiles Kubernetes), breaks the shop, recovers it, then drills it beside\n" +
-			"itself and shows that production was left alone. A stack that it started is stopped at the end; its data stays, and\n" +
+		Use: "demo", Short: "the whole story on the local stack: break the sample, recover it, back it up, drill the backup", Args: cobra.NoArgs,
+		Long: "Brings the local stack and the sample shop up (the first time this compiles Kubernetes), breaks the shop, recovers it, takes a Velero\n" +
+			"backup of it, restores that beside the living shop, and shows that production was left alone. A stack that it started is stopped at the end; its data stays, and\n" +
 			"fallback local up starts it again.",
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
@@ -109,7 +110,17 @@ func demoCommand(o *options) *cobra.Command {
 	return c
 }
 
-// story breaks, recovers and drills.
+// backup takes a Velero backup of the shop and seals it, as `fallback backup create` does.
+func (s *shop) backup(ctx context.Context) error {
+	c := backupCommand()
+	c.SetArgs([]string{"create", "-f", s.veleroPlan})
+	c.SetOut(s.options.out)
+	c.SetErr(s.options.out)
+	c.SilenceErrors, c.SilenceUsage = true, true
+	return c.ExecuteContext(ctx)
+}
+
+// story breaks, recovers, backs up and drills.
 func (s *shop) story(ctx context.Context, fault string) error {
 	w := s.options.out
 	fmt.Fprintf(w, "\n── 1. break: %s\n", fault)
@@ -117,18 +128,23 @@ func (s *shop) story(ctx context.Context, fault string) error {
 		return err
 	}
 	fmt.Fprintln(w, "\n── 2. fallback recover")
-	rec, err := s.run(ctx, run.Recover)
+	rec, err := s.run(ctx, run.Recover, s.plan)
 	if err != nil {
 		return err
 	}
 	view.Summary(w, s.store.Dir, rec.Run, rec.End.Terminal, rec.End.Error, rec.End.Cause, "")
 
-	fmt.Fprintln(w, "\n── 3. fallback drill")
+	fmt.Fprintln(w, "\n── 3. fallback backup create")
+	if err := s.backup(ctx); err != nil {
+		return err
+	}
+
+	fmt.Fprintln(w, "\n── 4. fallback drill, from the backup")
 	before, err := s.production(ctx)
 	if err != nil {
 		return err
 	}
-	dr, err := s.run(ctx, run.Drill)
+	dr, err := s.run(ctx, run.Drill, s.veleroPlan)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,12 @@ func code(w io.Writer, err error) int {
 		return 0
 	}
 	var e exit
-	if !errors.As(err, &e) {
+	var own interface{ ExitCode() int } // of a command's own package
+	switch {
+	case errors.As(err, &e):
+	case errors.As(err, &own):
+		e = exit{own.ExitCode(), err}
+	default:
 		e = exit{exitCouldNotRun, err}
 	}
 	if msg := e.Error(); msg != "" {

@@ -4,16 +4,20 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"fallbackchain.io/fallback/cmd/fallback/backupcmd"
 	"fallbackchain.io/fallback/cmd/fallback/graphcmd"
 	"fallbackchain.io/fallback/cmd/fallback/inventorycmd"
 	"fallbackchain.io/fallback/cmd/fallback/localcmd"
 	"fallbackchain.io/fallback/cmd/fallback/plancmd"
+	"fallbackchain.io/fallback/cmd/fallback/runner"
 	"fallbackchain.io/fallback/cmd/fallback/runstore"
 	"fallbackchain.io/fallback/infra/local/faults"
+	"fallbackchain.io/fallback/shared/awsedge/backupkey"
 )
 
 // options are what every command that works on runs shares.
@@ -59,9 +63,15 @@ func newRoot(out, errw io.Writer) *cobra.Command {
 	root.AddCommand(
 		modeCommand(o, "drill"), modeCommand(o, "recover"), modeCommand(o, "evaluate"),
 		runsCommand(o), showCommand(o), abortCommand(o), resolveCommand(o), janitorCommand(o),
-		graphcmd.New(), plancmd.New(), inventorycmd.New(), local, demoCommand(o), benchCommand(o),
+		graphcmd.New(), plancmd.New(), inventorycmd.New(),
+		backupCommand(),
+		local, demoCommand(o), benchCommand(o),
 	)
 	return root
+}
+
+func backupCommand() *cobra.Command {
+	return backupcmd.New(backupcmd.Edges{Backups: runner.OpenBackups, Key: backupkey.Open, Connect: runner.Connect, Now: time.Now})
 }
 
 // outputFlag adds --output to a command.

@@ -22,9 +22,9 @@ func (r *readings) signals(s *step.Session) signal.Set {
 		signal.InventoryVerified:    r.inventory.Signal(),
 		signal.EtcdSnapshotVerified: r.etcd,
 	}
-	if s.Plan.Spec.Inventory != nil && s.Plan.Spec.Inventory.Manifests != nil {
+	if source := source(s); source != "" {
 		v := set[signal.InventoryVerified]
-		v.Evidence = append(v.Evidence, "bundle "+s.Plan.Spec.Inventory.Manifests.Path)
+		v.Evidence = append(v.Evidence, source)
 		for _, f := range r.inventory.Findings {
 			v.Evidence = append(v.Evidence, f.String())
 		}
@@ -46,6 +46,18 @@ func (r *readings) signals(s *step.Session) signal.Set {
 	set[signal.SchedulingPossible] = scheduled(scheduling.Judge(r.facts.Pods, r.facts.Nodes, r.events,
 		s.Plan.Spec.Tiers.FailedSchedulingPersistence.D(), s.Now()), r.facts)
 	return set
+}
+
+// source names where the inventory is.
+func source(s *step.Session) string {
+	i := s.Plan.Spec.Inventory
+	switch {
+	case i != nil && i.Manifests != nil:
+		return "bundle " + i.Manifests.Path
+	case i != nil && i.Velero != nil && s.Run.Backup != nil && s.Run.Backup.Name != "":
+		return strings.TrimSuffix(i.Velero.Location, "/") + "/backups/" + s.Run.Backup.Name
+	}
+	return ""
 }
 
 func firstError(errs ...error) error {

@@ -21,28 +21,15 @@ func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (any,
 	}
 	switch op {
 	case "choose":
-		return choose(ctx, s)
+		return h.choose(ctx, s)
 	case "rehearse":
-		return rehearse(ctx, s)
+		return h.rehearse(ctx, s)
 	default:
 		return nil, fault.Newf(fault.Internal, "backup", "operation %q: expected choose or rehearse", op)
 	}
 }
 
+// applies tells whether the plan restores from Velero backups.
 func applies(s *step.Session) bool {
 	return s.Plan.Spec.Inventory != nil && s.Plan.Spec.Inventory.Velero != nil
-}
-
-func choose(_ context.Context, s *step.Session) (run.Backup, error) {
-	if !applies(s) {
-		return run.Backup{Phase: run.NotApplicable, Message: "the plan's inventory is no Velero backup"}, nil
-	}
-	return run.Backup{}, fault.Newf(fault.NotQualified, "choose the restore point", "not built yet")
-}
-
-func rehearse(_ context.Context, s *step.Session) (run.Rehearsal, error) {
-	if !applies(s) {
-		return run.Rehearsal{Phase: run.NotApplicable, Message: "the plan's inventory is no Velero backup"}, nil
-	}
-	return run.Rehearsal{}, fault.Newf(fault.NotQualified, "rehearse the restore", "not built yet")
 }

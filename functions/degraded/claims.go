@@ -74,12 +74,14 @@ func (w *work) claim(ctx context.Context, name string, like *corev1.PersistentVo
 		w.didf("claim %s on its own volume %s", name, pv.Name)
 		return nil
 	}
-	snap, ok := w.snapshot(name, live, bundle)
+	snap, ok, err := w.snapshot(ctx, name, live, bundle)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return fault.Newf(fault.ObjectsMissing, "make claim "+name, "neither its volume nor a snapshot of it is left: an empty volume is no recovery")
 	}
 	if snap.Namespace != ns || snap.Name == "" {
-		var err error
 		if snap, err = snapshots.Import(ctx, w.ch, snap, ns); err != nil {
 			return err
 		}
@@ -96,12 +98,16 @@ func (w *work) claim(ctx context.Context, name string, like *corev1.PersistentVo
 }
 
 // snapshot chooses the newest of: a live VolumeSnapshot, the rollback point's, the inventory's.
-func (w *work) snapshot(claim string, live map[string]run.Snapshot, bundle *inventory.Bundle) (run.Snapshot, bool) {
+func (w *work) snapshot(ctx context.Context, claim string, live map[string]run.Snapshot, bundle *inventory.Bundle) (run.Snapshot, bool, error) {
 	var all []run.Snapshot
 	if s, ok := live[claim]; ok {
 		all = append(all, s)
 	}
-	if p := w.s.Run.RollbackPoint; p != nil && w.s.Run.Mode != run.Drill {
+	if w.s.Run.Mode != run.Drill {
+		p, err := w.s.RollbackPoint(ctx)
+		if err != nil {
+			return run.Snapshot{}, false, err
+		}
 		for _, s := range p.Snapshots {
 			if s.Claim == claim && s.Handle != "" && s.Driver != "" {
 				all = append(all, s)
@@ -119,5 +125,5 @@ func (w *work) snapshot(claim string, live map[string]run.Snapshot, bundle *inve
 			best = s
 		}
 	}
-	return best, best.Claim != ""
+	return best, best.Claim != "", nil
 }

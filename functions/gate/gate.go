@@ -21,6 +21,14 @@ type Handler struct {
 	Dial func(ctx context.Context, c *cluster.Client, namespace, pod string, uid types.UID, port int) (net.Conn, error)
 	// LookupEnv reads the variables that hold the credentials when the plan names variables; os.LookupEnv when nil.
 	LookupEnv func(string) (string, bool)
+	// Secrets reads AWS Secrets Manager when the plan names a secret there; nil where the process has no way to it.
+	Secrets SecretsManager
+}
+
+// SecretsManager reads the text of a secret, by its name or ARN; region may be empty. Its errors are faults and hold nothing of the
+// secret.
+type SecretsManager interface {
+	Read(ctx context.Context, id, region string) (string, error)
 }
 
 // Handle runs one operation.

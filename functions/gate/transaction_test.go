@@ -78,7 +78,8 @@ func TestTransaction(t *testing.T) {
 		{name: "a Secret without the key", change: func(p *plan.Plan, _ *Handler) {
 			p.Spec.Workload.Database.Credentials.Secret.PasswordKey = "pw"
 		}, code: fault.ObjectsMissing},
-		{name: "MySQL", change: func(p *plan.Plan, _ *Handler) { p.Spec.Workload.Database.Engine = plan.MySQL }, code: fault.NotQualified},
+		{name: "an engine that is not known", change: func(p *plan.Plan, _ *Handler) { p.Spec.Workload.Database.Engine = "oracle" }, phase: run.Refused, reason: "EngineUnknown"},
+		{name: "TLS is required and not offered", change: func(p *plan.Plan, _ *Handler) { p.Spec.Workload.Database.TLS = plan.TLSRequire }, phase: run.Refused, reason: "TLSNotOffered"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			objects := tc.objects

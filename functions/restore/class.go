@@ -32,7 +32,7 @@ func readClasses(ctx context.Context, s *step.Session, ch *change.Changer) (*cla
 	return &classes{run: s.Run.ID, ch: ch, known: known}, nil
 }
 
-// settle gives the claim a class that its snapshot's driver serves and whose volumes go with their claims: a drill must not leave
+// settle gives the claim a class that its snapshot's driver (empty: the data is in no snapshot) serves and whose volumes go with their claims: a drill must not leave
 // disks behind. Where production's class retains its volumes, the drill makes a copy of the class, under its own name, that
 // deletes them.
 func (c *classes) settle(ctx context.Context, claim *corev1.PersistentVolumeClaim, driver string) error {
@@ -41,7 +41,7 @@ func (c *classes) settle(ctx context.Context, claim *corev1.PersistentVolumeClai
 	switch {
 	case class == nil:
 		return fault.Newf(fault.ObjectsMissing, op, "storage class %q does not exist in the cluster", name)
-	case class.Provisioner != driver:
+	case driver != "" && class.Provisioner != driver:
 		return fault.Newf(fault.NotQualified, op, "storage class %s is of driver %s, its snapshot of %s", class.Name, class.Provisioner, driver)
 	}
 	if class.ReclaimPolicy == nil || *class.ReclaimPolicy == corev1.PersistentVolumeReclaimDelete {

@@ -128,8 +128,11 @@ func without(m map[string]string) map[string]string {
 
 func asIs(*unstructured.Unstructured, string, string) string { return "" }
 
+// rootCA is the ConfigMap with the cluster's certificate, which Kubernetes puts into every namespace.
+const rootCA = "kube-root-ca.crt"
+
 func configMap(o *unstructured.Unstructured, _, _ string) string {
-	if o.GetName() == "kube-root-ca.crt" {
+	if o.GetName() == rootCA {
 		return "each namespace gets its own"
 	}
 	return ""

@@ -1,5 +1,6 @@
-// Package restore brings the inventory into a drill's namespace: claims from snapshots first, then the objects, neutralised (graph
-// states RestoreIntoQuarantine and AwaitRestore).
+// Package restore brings the inventory into a drill's namespace, neutralised (graph states RestoreIntoQuarantine and AwaitRestore): of
+// a manifest bundle claims from snapshots first, then the objects; a Velero backup by a Velero Restore with namespace mapping and
+// resource modifiers.
 package restore
 
 import (
@@ -68,6 +69,9 @@ func start(ctx context.Context, s *step.Session) (run.Restore, error) {
 	if b == nil || verified.Status != signal.True {
 		return out, fault.Newf(fault.InventoryBroken, "restore into "+out.Namespace, "the inventory is not verified: %s: %s", verified.Reason, verified.Message)
 	}
+	if s.RestoredByVelero() {
+		return startVelero(ctx, s, out)
+	}
 	objects, findings := b.Objects(ctx)
 	if len(findings) > 0 {
 		// They verified a moment ago: somebody is changing the bundle.
@@ -95,7 +99,8 @@ func start(ctx context.Context, s *step.Session) (run.Restore, error) {
 		}
 		out.Objects++
 	}
-	out.Phase = run.Started
+	at := s.Now()
+	out.Phase, out.ObjectsAt = run.Started, &at
 	out.LeftOut = run.Few(leftOut, listItems, listRunes)
 	out.Message = fmt.Sprintf("%d claims and %d objects of %s restored into %s, %d objects left out", len(claims), out.Objects, from, out.Namespace, len(leftOut))
 	return out, nil

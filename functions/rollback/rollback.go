@@ -64,7 +64,10 @@ func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.
 	if out.Deadline == nil {
 		out.Deadline = s.Deadline(s.Plan.Spec.Rollback.Budget)
 	}
-	w := newWork(s)
+	w, err := newWork(ctx, s)
+	if err != nil {
+		return out, err
+	}
 	if op == "start" {
 		_, err := w.putDataBack(ctx)
 		if err := w.keep(err); err != nil {

@@ -41,10 +41,14 @@ type work struct {
 	notReady []string
 }
 
-func newWork(s *step.Session) *work {
+// newWork reads the rollback point where the data is to be put back from it.
+func newWork(ctx context.Context, s *step.Session) (*work, error) {
 	w := &work{s: s, changer: s.Changer(), data: dataIsBad(s.Run)}
-	if s.Run.RollbackPoint != nil {
-		w.point = *s.Run.RollbackPoint
+	if w.data {
+		var err error
+		if w.point, err = s.RollbackPoint(ctx); err != nil {
+			return nil, err
+		}
 	}
 	// The plan's owners may live elsewhere (an Argo CD Application); the plan names them one by one.
 	for _, p := range s.Plan.Spec.Pause {
@@ -52,7 +56,7 @@ func newWork(s *step.Session) *work {
 			w.changer.Scope.Extra = append(w.changer.Scope.Extra, p.Namespace)
 		}
 	}
-	return w
+	return w, nil
 }
 
 func (w *work) scalesBack() bool { return plan.TierEnabled(w.s.Plan.Spec.Rollback.ScaleBack) }

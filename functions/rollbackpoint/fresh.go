@@ -2,7 +2,6 @@ package rollbackpoint
 
 import (
 	"context"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,7 +45,7 @@ func names(claims []corev1.PersistentVolumeClaim) string {
 	for _, c := range claims {
 		out = append(out, c.Name)
 	}
-	return strings.Join(out, ", ")
+	return named(out)
 }
 
 // taker takes the run's own snapshots.
@@ -139,14 +138,22 @@ func (t taker) await(ctx, slice context.Context, claims []corev1.PersistentVolum
 		return nil, nil
 	}
 	pending := claims
+	own := cluster.Source{GVR: cluster.VolumeSnapshots, Namespace: claims[0].Namespace,
+		Options: metav1.ListOptions{LabelSelector: change.LabelRun + "=" + t.session.Run.ID}}
 	look := func(ctx context.Context) (bool, error) {
+		// One list, not a request for each of what may be hundreds of claims.
+		list, err := cluster.List[snapshots.VolumeSnapshot](ctx, t.session.Cluster, own.GVR, own.Namespace, own.Options)
+		if err != nil {
+			return false, err
+		}
+		made := map[string]*snapshots.VolumeSnapshot{}
+		for i := range list {
+			made[list[i].Name] = &list[i]
+		}
 		var next []corev1.PersistentVolumeClaim
 		for _, c := range pending {
-			vs, err := cluster.Get[snapshots.VolumeSnapshot](ctx, t.session.Cluster, cluster.VolumeSnapshots, c.Namespace, t.name(c.Name))
-			if err != nil {
-				return false, err
-			}
-			if !snapshots.Usable(vs) {
+			vs := made[t.name(c.Name)]
+			if vs == nil || !snapshots.Usable(vs) {
 				next = append(next, c)
 				continue
 			}
@@ -164,8 +171,6 @@ func (t taker) await(ctx, slice context.Context, claims []corev1.PersistentVolum
 		pending = next
 		return len(pending) == 0, nil
 	}
-	own := cluster.Source{GVR: cluster.VolumeSnapshots, Namespace: claims[0].Namespace,
-		Options: metav1.ListOptions{LabelSelector: change.LabelRun + "=" + t.session.Run.ID}}
 	if ok, err := look(ctx); ok || err != nil {
 		return pending, cluster.Fault("read the snapshots of "+names(claims), err)
 	}

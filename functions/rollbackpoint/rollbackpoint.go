@@ -135,6 +135,11 @@ func claimPoints(f *volume.Facts) []run.ClaimPoint {
 
 // snapshots finds a snapshot of each claim and, where the plan wants fresh ones, takes them and waits until they are ready.
 func (h *Handler) snapshots(ctx context.Context, s *step.Session, f *volume.Facts, out run.RollbackPoint) (run.RollbackPoint, error) {
+	if s.RestoredByVelero() {
+		// The data comes from the backup, and what the drill makes of it goes with its namespace: no snapshot of production is needed.
+		out.Phase = run.Captured
+		return bounded(ctx, s, out)
+	}
 	have, err := existing(ctx, s, f, out.Claims)
 	if err != nil {
 		return out, err
@@ -143,7 +148,7 @@ func (h *Handler) snapshots(ctx context.Context, s *step.Session, f *volume.Fact
 	if s.Run.Mode == run.Recover && s.Plan.Spec.Rollback.Snapshots.Source == plan.SnapshotsFresh {
 		notes, err = h.fresh(ctx, s, f, have, &out)
 		if err != nil || out.Phase != "" {
-			return out, err
+			return first(out), err
 		}
 	}
 	var without, missing []string
@@ -161,13 +166,13 @@ func (h *Handler) snapshots(ctx context.Context, s *step.Session, f *volume.Fact
 		notes = append(notes, fmt.Sprintf("StatefulSet %s/%s does not exist", f.Namespace, f.Name))
 	}
 	if len(missing) > 0 {
-		notes = append(notes, "claims that do not exist: "+strings.Join(missing, ", "))
+		notes = append(notes, "claims that do not exist: "+named(missing))
 	}
 	if len(without) > 0 {
-		notes = append(notes, "claims without a snapshot, whose data could not be put back: "+strings.Join(without, ", "))
+		notes = append(notes, "claims without a snapshot, whose data could not be put back: "+named(without))
 	}
 	out.Phase, out.Message = run.Captured, strings.Join(notes, "; ")
-	return out, nil
+	return bounded(ctx, s, out)
 }
 
 // fresh takes snapshots and replaces the older ones in have by them. It leaves out.Phase empty when the capture can go on.
@@ -182,7 +187,7 @@ func (h *Handler) fresh(ctx context.Context, s *step.Session, f *volume.Facts, h
 		}
 		if none := without(claims, have); len(none) > 0 {
 			out.Phase, out.Reason = run.Failed, "SnapshotNotTaken"
-			out.Message = fmt.Sprintf("no snapshot could be taken of %s, and there is no older one: %v", strings.Join(none, ", "), fl)
+			out.Message = fmt.Sprintf("no snapshot could be taken of %s, and there is no older one: %v", named(none), fl)
 			return nil, nil
 		}
 		return []string{fmt.Sprintf("fresh snapshots could not be taken (%v): older ones stand in", fl)}, nil

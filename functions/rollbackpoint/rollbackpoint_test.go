@@ -167,6 +167,24 @@ func TestDrillOnlyReads(t *testing.T) {
 	}
 }
 
+// TestADrillFromABackupNeedsNoSnapshots of production: nothing is said to be missing.
+func TestADrillFromABackupNeedsNoSnapshots(t *testing.T) {
+	p := shop(plan.SnapshotsFresh)
+	p.Spec.Inventory = &plan.Inventory{Velero: &plan.Velero{Location: "s3://velero/shop"}}
+	w := steptest.New(t, run.Drill, p, all(1)...)
+	w.Cluster.Discovery = memory.NewMemCacheClient(&fakediscovery.FakeDiscovery{Fake: &clienttesting.Fake{Resources: []*metav1.APIResourceList{
+		{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "persistentvolumeclaims", Kind: "PersistentVolumeClaim", Namespaced: true, Verbs: metav1.Verbs{"list"}}}}}}})
+	got := capture(w, &Handler{})
+	if got.Phase != run.Captured || len(got.Snapshots) != 0 || got.Message != "" || len(got.Claims) != 2 {
+		t.Errorf("%+v", got)
+	}
+	for _, a := range w.Fake.Actions() {
+		if a.GetResource().Group == "snapshot.storage.k8s.io" {
+			t.Errorf("it asked for %s", a.GetResource().Resource)
+		}
+	}
+}
+
 // ready makes the fake's snapshots ready as soon as they are made, when they may be.
 func ready(w *steptest.World, may func(name string) bool) {
 	w.Fake.PrependReactor("create", "volumesnapshots", func(a clienttesting.Action) (bool, runtime.Object, error) {

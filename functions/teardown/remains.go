@@ -7,9 +7,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
@@ -17,6 +20,7 @@ import (
 	prod "fallbackchain.io/fallback/shared/production"
 	"fallbackchain.io/fallback/shared/snapshots"
 	"fallbackchain.io/fallback/shared/step"
+	"fallbackchain.io/fallback/shared/velero"
 )
 
 // remnant is something of the drill that is still there.
@@ -37,13 +41,16 @@ func (r remnant) String() string {
 
 // remains looks for what is left of the drill, whatever the journal says: its namespace, the volumes of claims in it, and the
 // snapshot contents with its label.
-func remains(ctx context.Context, s *step.Session) ([]remnant, error) {
+func remains(ctx context.Context, s *step.Session, ch *change.Changer) ([]remnant, error) {
 	var out []remnant
 	target := s.Target()
 	ns, err := cluster.Get[corev1.Namespace](ctx, s.Cluster, cluster.Namespaces, "", target)
 	switch {
 	case err == nil:
 		r := remnant{ref: change.Ref{GVR: cluster.Namespaces, Kind: "Namespace", Name: ns.Name, UID: ns.UID}, own: ns.Labels[change.LabelRun] == s.Run.ID}
+		if ch.Scope.Remade && ns.Labels[change.LabelRun] == "" {
+			r.own, r.note = true, "made again by Velero"
+		}
 		if !r.own {
 			r.note = "without this run's label"
 		}
@@ -70,16 +77,68 @@ func remains(ctx context.Context, s *step.Session) ([]remnant, error) {
 		out = append(out, remnant{ref: change.Ref{GVR: cluster.VolumeSnapshotContents, Kind: "VolumeSnapshotContent", Name: c.Name, UID: c.UID},
 			own: strings.Contains(c.Name, s.Run.ID)})
 	}
+	classes, err := cluster.List[storagev1.StorageClass](ctx, s.Cluster, cluster.StorageClasses, "", sel)
+	if err != nil {
+		return nil, cluster.Fault("list StorageClasses", err)
+	}
+	for _, c := range classes {
+		out = append(out, remnant{ref: change.Ref{GVR: cluster.StorageClasses, Kind: "StorageClass", Name: c.Name, UID: c.UID}, own: strings.Contains(c.Name, s.Run.ID)})
+	}
+	if !s.RestoredByVelero() {
+		return out, nil
+	}
+	return remainsOfVelero(ctx, s, ch, out)
+}
+
+// remainsOfVelero adds what is left in Velero's namespace, and the contents that Velero made.
+func remainsOfVelero(ctx context.Context, s *step.Session, ch *change.Changer, out []remnant) ([]remnant, error) {
+	now := s.Now()
+	r := restoredOf(s, ch, &now)
+	add := func(gvr schema.GroupVersionResource, o *unstructured.Unstructured, own bool, note string) {
+		for i := range out {
+			if out[i].ref.UID == o.GetUID() { // found by another label already
+				out[i].own, out[i].note = own, note
+				return
+			}
+		}
+		out = append(out, remnant{ref: refOf(gvr, o), own: own, note: note})
+	}
+	contents, err := r.all(ctx, cluster.VolumeSnapshotContents, "", r.ofRestore())
+	if err != nil {
+		return nil, err
+	}
+	for i := range contents {
+		own := ch.Scope.RestoredContent(&contents[i]) && policyOf(&contents[i]) == "Retain"
+		add(cluster.VolumeSnapshotContents, &contents[i], own, "deletionPolicy "+policyOf(&contents[i]))
+	}
+	for _, gvr := range []schema.GroupVersionResource{velero.Restores, cluster.ConfigMaps} {
+		have, err := s.Cluster.Dynamic.Resource(gvr).Namespace(r.namespace).Get(ctx, r.name, metav1.GetOptions{})
+		switch {
+		case err == nil:
+			add(gvr, have, have.GetLabels()[change.LabelRun] == s.Run.ID, "")
+		case !apierrors.IsNotFound(err):
+			return nil, cluster.Fault("read "+gvr.Resource+" "+r.namespace+"/"+r.name, err)
+		}
+	}
+	for _, gvr := range []schema.GroupVersionResource{velero.DataDownloads, velero.PodVolumeRestores} {
+		moves, err := r.all(ctx, gvr, r.namespace, r.ofRestore())
+		if err != nil {
+			return nil, err
+		}
+		for i := range moves {
+			phase, _, _ := unstructured.NestedString(moves[i].Object, "status", "phase")
+			add(gvr, &moves[i], false, "Velero's, "+phase)
+		}
+	}
 	return out, nil
 }
 
 // sweep deletes what carries the run's label and name and is not in the journal any more, as when the journal was lost.
-func sweep(ctx context.Context, s *step.Session) error {
-	left, err := remains(ctx, s)
+func sweep(ctx context.Context, s *step.Session, ch *change.Changer) error {
+	left, err := remains(ctx, s, ch)
 	if err != nil {
 		return err
 	}
-	ch := s.OwnChanger()
 	for _, r := range left {
 		if !r.own {
 			continue
@@ -92,11 +151,11 @@ func sweep(ctx context.Context, s *step.Session) error {
 }
 
 // settled waits until nothing is left of the drill, or ctx ends, and lists what is.
-func settled(ctx context.Context, s *step.Session) ([]string, error) {
+func settled(ctx context.Context, s *step.Session, ch *change.Changer) ([]string, error) {
 	var left []remnant
 	look := func(ctx context.Context) (bool, error) {
 		var err error
-		left, err = remains(ctx, s)
+		left, err = remains(ctx, s, ch)
 		return err == nil && len(left) == 0, err
 	}
 	sources := []cluster.Source{{GVR: cluster.Namespaces, Options: metav1.ListOptions{FieldSelector: "metadata.name=" + s.Target()}}, {GVR: cluster.PersistentVolumes}}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
+	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/journal"
@@ -173,7 +174,7 @@ func TestOutside(t *testing.T) {
 		"in another drill":                {object("drill-shop-drill-20261121020000-0000", "pg"), []string{"patch X drill-shop-drill-20261121020000-0000/pg"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(tc.want, outside([]journal.Entry{tc.entry}, ns, id)); d != "" {
+			if d := cmp.Diff(tc.want, outside([]journal.Entry{tc.entry}, change.Scope{Drill: true, Namespace: ns, Run: id})); d != "" {
 				t.Error(d)
 			}
 		})

@@ -48,8 +48,9 @@ func New(ctx context.Context, env *lambdaboot.Env) (*Edge, error) {
 	e := &Edge{Config: cfg, S3: s3.NewFromConfig(cfg), JournalBucket: journals}
 	clusters := &eks.Clusters{EKS: awseks.NewFromConfig(cfg), Tokens: eks.STS{Config: cfg}, Now: time.Now}
 	e.Env = &step.Env{
-		LoadPlan: s3store.Plans{S3: e.S3}.Load, Connect: connect(clusters), Inventory: inventories(e.S3),
-		Journals: &s3store.Journals{S3: e.S3, Bucket: journals}, Guard: guard, Now: time.Now,
+		LoadPlan: s3store.Plans{S3: e.S3}.Load, Connect: connect(clusters), Inventory: inventories(e.S3), Backups: backups, Read: &step.BackupCache{},
+		Journals: &s3store.Journals{S3: e.S3, Bucket: journals}, Evidence: s3store.Evidence{S3: e.S3, Bucket: journals},
+		Guard: guard, Now: time.Now,
 	}
 	return e, nil
 }
@@ -73,6 +74,9 @@ func connect(c connector) func(context.Context, *plan.Plan) (*cluster.Client, er
 // inventories opens manifest bundles in S3; the plan's path was made absolute when it was loaded.
 func inventories(c s3store.S3) func(context.Context, run.PlanRef, *plan.Plan) (*inventory.Bundle, error) {
 	return func(ctx context.Context, _ run.PlanRef, p *plan.Plan) (*inventory.Bundle, error) {
+		if p.Spec.Inventory.Manifests == nil {
+			return nil, fault.Newf(fault.InventoryBroken, "open the inventory", "the plan has no spec.inventory.manifests")
+		}
 		files, err := s3store.NewPrefix(ctx, c, p.Spec.Inventory.Manifests.Path, inventory.FileLimit)
 		if err != nil {
 			return nil, err

@@ -8,39 +8,24 @@ package backup
 
 import (
 	"context"
-	"io"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"fallbackchain.io/fallback/shared/backup/objectstore"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/signal"
 )
 
-// Object is one object of the bucket.
-type Object struct {
-	// Key is relative to the location, e.g. "backups/b1/b1.tar.gz".
-	Key  string `json:"key"`
-	Size int64  `json:"size"`
-	ETag string `json:"etag,omitempty"`
-	// Version is S3's version ID; empty where the bucket keeps none.
-	Version  string    `json:"version,omitempty"`
-	Modified time.Time `json:"modified,omitzero"`
-}
-
-// Store is a place of backups: s3://bucket/prefix. An object that does not exist is fs.ErrNotExist.
-type Store interface {
-	// List returns the objects whose key begins with prefix, sorted by key, with their current versions.
-	List(ctx context.Context, prefix string) ([]Object, error)
-	// Open reads exactly this version. Reading fails when the server sends fewer or more bytes than it said.
-	Open(ctx context.Context, o Object) (io.ReadCloser, error)
-}
-
-// Sealing is a Store that manifests can be written to.
-type Sealing interface {
-	Store
-	Put(ctx context.Context, key string, data []byte) error
-}
+// The place that backups are read from is a package of its own, so that its S3 adapter links no Kubernetes code.
+type (
+	// Object is one object of the bucket.
+	Object = objectstore.Object
+	// Store is a place of backups: s3://bucket/prefix.
+	Store = objectstore.Store
+	// Sealing is a Store that manifests can be written to.
+	Sealing = objectstore.Sealing
+)
 
 // Verifier checks a signature of a manifest; Signer makes one. Both are ECDSA on P-256 over SHA-256 of the data, DER-encoded.
 type Verifier interface {
@@ -132,16 +117,7 @@ type Contents struct {
 	Volumes []run.BackupVolume
 	// Listing as in Verified.
 	Listing string
+
+	// taken is when each claim's snapshot was taken.
+	taken map[string]time.Time
 }
-
-/*
-The functions of this package:
-
-	List(ctx, Store) ([]Summary, []run.Finding, error)                        newest first; unreadable ones are findings
-	Verify(ctx, Store, name, Expectation) (Verified, error)                   streams every object once; error only when ctx ended or the store could not be reached at all
-	Choose(ctx, Store, plan.RestorePoint, schedule, runID, Expectation) (Choice, error)   latest that verifies | named | random within (seeded by runID)
-	Read(ctx, Store, name, listing, namespace string) (*Contents, error)      refuses when the listing is another one than was verified
-	Seal(ctx, Sealing, name, clusterUID, Expectation, Signer) (Verified, error)           verifies, then writes backups/<name>/fallback-manifest.json and .sig
-	(*Contents) Bundle(namespace, statefulSet) (*inventory.Bundle, []run.Finding)          what the tiers use as inventory
-	OpenKey(path) (Signer or Verifier)                                        PEM file; KMS lives in shared/backup/kmskey
-*/

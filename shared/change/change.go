@@ -194,7 +194,7 @@ func (c *Changer) Patch(ctx context.Context, r Ref, pt types.PatchType, patch []
 	if r.UID != "" && have.GetUID() != r.UID {
 		return nil, fault.Newf(fault.Conflict, op, "it is another object now: UID %s, expected %s", have.GetUID(), r.UID)
 	}
-	if err := c.Scope.Allows(r, existing(have), have.GetLabels()); err != nil {
+	if err := c.Scope.allowed(journal.Patch, r, have, patch); err != nil {
 		return nil, err
 	}
 	var subs []string
@@ -248,7 +248,7 @@ func (c *Changer) Delete(ctx context.Context, r Ref, o DeleteOptions, why string
 	if err != nil {
 		return cluster.Fault(op, err)
 	}
-	if err := c.Scope.Allows(r, existing(have), have.GetLabels()); err != nil {
+	if err := c.Scope.allowed(journal.Delete, r, have, nil); err != nil {
 		return err
 	}
 	if have.GetDeletionTimestamp() != nil && !o.Force {

@@ -1,7 +1,6 @@
 package database
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/big"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"fallbackchain.io/fallback/shared/plan"
 )
@@ -22,64 +19,14 @@ const ValueLimit = 200
 // Result is what came of one validation query.
 type Result struct {
 	Name string
+	// Kind is the plan's for its queries, HeartbeatKind or CanaryKind.
+	Kind plan.QueryKind
 	// Expected is the expectation in words, Got the answer, or why there is none. Got has at most ValueLimit characters.
 	Expected, Got string
 	OK            bool
 	Took          time.Duration
-}
-
-// query asks one query within the transaction; a savepoint keeps one that fails from failing the next. err is for a broken
-// connection or a transaction that is no longer the read-only one.
-func (s *Session) query(ctx context.Context, q plan.Query) (Result, error) {
-	r := Result{Name: q.Name, Expected: Describe(q.Expect)}
-	if err := s.exec(ctx, "SAVEPOINT fallback_check"); err != nil {
-		return r, err
-	}
-	began := time.Now()
-	v, null, err := s.one(ctx, q.SQL)
-	r.Took = time.Since(began)
-	var pg *pgconn.PgError
-	var shape *shapeError
-	switch {
-	case errors.As(err, &pg) && !strings.HasPrefix(pg.Code, "57P") && ctx.Err() == nil:
-		r.Got = message(pg)
-	case errors.As(err, &shape):
-		r.Got = shape.Error() + ", expected one row of one column"
-	case err != nil:
-		return r, err
-	case null:
-		r.Got = "NULL"
-	default:
-		r.Got = v
-		r.OK, err = Meets(q.Expect, v)
-		if err != nil {
-			r.Got += " (" + err.Error() + ")"
-		}
-	}
-	r.Got = Cap(r.Got)
-	return r, s.still(ctx, q)
-}
-
-// still checks that the query left the read-only transaction as it was.
-func (s *Session) still(ctx context.Context, q plan.Query) error {
-	if st := s.conn.TxStatus(); st != 'T' && st != 'E' {
-		return &Refused{fmt.Sprintf("query %q ended the read-only transaction", q.Name)}
-	}
-	if err := s.exec(ctx, "ROLLBACK TO SAVEPOINT fallback_check"); err != nil {
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) {
-			return &Refused{fmt.Sprintf("query %q ended the read-only transaction: %s", q.Name, message(pg))}
-		}
-		return err
-	}
-	ro, err := s.value(ctx, "SELECT pg_catalog.current_setting('transaction_read_only')")
-	if err != nil {
-		return err
-	}
-	if ro != "on" {
-		return &Refused{fmt.Sprintf("after query %q transaction_read_only reads back as %q, expected \"on\"", q.Name, ro)}
-	}
-	return nil
+	// At is the time that a heartbeat read, when it is a good one.
+	At *time.Time
 }
 
 // Cap shortens a text to ValueLimit characters and replaces what is not UTF-8.

@@ -16,8 +16,11 @@ import (
 )
 
 // Objects returns the bundle's objects in the order of dependency: what others need comes first. Only objects whose file
-// has the digest that bundle.json names are returned; every other file is a finding.
+// has the digest that bundle.json names are returned; every other file is a finding. Those of a bundle in memory are deep copies.
 func (b *Bundle) Objects(ctx context.Context) ([]*unstructured.Unstructured, []Finding) {
+	if b.inMemory {
+		return b.copies(), nil
+	}
 	var out []*unstructured.Unstructured
 	var findings []Finding
 	for _, f := range b.Files {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Bundle is an open manifest bundle. Nothing in it is trusted before it was verified.
@@ -17,6 +19,9 @@ type Bundle struct {
 	Digest string
 	fsys   fs.FS
 	root   *os.Root
+	// inMemory bundles have objects instead of files.
+	inMemory bool
+	objects  []*unstructured.Unstructured
 }
 
 // Open reads bundle.json from the root of a file system.

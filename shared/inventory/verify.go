@@ -28,6 +28,7 @@ const (
 	ReasonMalformed          = "BundleMalformed"
 	ReasonUnreadable         = "BundleUnreadable"
 	ReasonTargetUnknown      = "TargetUnknown"
+	ReasonSourceUnknown      = "SourceUnknown"
 )
 
 // skew is how far the clock of the capturing machine may be ahead of ours.
@@ -104,14 +105,19 @@ func (v *verdict) add(status signal.Status, reason, file, format string, args ..
 // is wrong is a finding, not only the first.
 func (b *Bundle) Verify(ctx context.Context, now time.Time, target Target, maxAge time.Duration) Result {
 	v := &verdict{Result{Status: signal.True, Reason: ReasonVerified}}
-	b.verifyFiles(ctx, v)
-	b.verifyExtra(v)
+	if !b.inMemory {
+		b.verifyFiles(ctx, v)
+		b.verifyExtra(v)
+	}
 	b.verifyIdentity(v, target)
 	b.verifyAge(v, now, maxAge)
 	b.verifyKubernetes(v, target)
 	age := now.Sub(b.CapturedAt).Round(time.Second)
 	if v.Status == signal.True {
-		v.Message = fmt.Sprintf("%d objects captured %s ago from Kubernetes %s, every digest matches", len(b.Files), age, b.KubernetesVersion)
+		v.Message = fmt.Sprintf("%d objects captured %s ago from Kubernetes %s", b.Len(), age, b.KubernetesVersion)
+		if !b.inMemory {
+			v.Message += ", every digest matches"
+		}
 		if len(v.Warnings) > 0 {
 			v.Message += "; " + strings.Join(v.Warnings, "; ")
 		}
@@ -194,18 +200,20 @@ func (b *Bundle) verifyExtra(v *verdict) {
 }
 
 func (b *Bundle) verifyIdentity(v *verdict, target Target) {
-	switch target.ClusterUID {
-	case "":
-		v.add(signal.Unknown, ReasonTargetUnknown, ManifestFile, "the target cluster's identity could not be read")
-	case b.ClusterUID:
+	switch {
+	case target.ClusterUID == "":
+		v.add(signal.Unknown, ReasonTargetUnknown, b.about(), "the target cluster's identity could not be read")
+	case b.ClusterUID == "":
+		v.add(signal.Unknown, ReasonSourceUnknown, b.about(), "it is not known which cluster it is of")
+	case b.ClusterUID == target.ClusterUID:
 	default:
-		v.add(signal.False, ReasonOtherCluster, ManifestFile, "was captured from cluster %s, the target is %s", b.ClusterUID, target.ClusterUID)
+		v.add(signal.False, ReasonOtherCluster, b.about(), "was captured from cluster %s, the target is %s", b.ClusterUID, target.ClusterUID)
 	}
 	if target.Namespace != "" && target.Namespace != b.Namespace {
-		v.add(signal.False, ReasonOtherWorkload, ManifestFile, "holds namespace %s, the plan's is %s", b.Namespace, target.Namespace)
+		v.add(signal.False, ReasonOtherWorkload, b.about(), "holds namespace %s, the plan's is %s", b.Namespace, target.Namespace)
 	}
 	if target.StatefulSet != "" && target.StatefulSet != b.StatefulSet {
-		v.add(signal.False, ReasonOtherWorkload, ManifestFile, "holds StatefulSet %s, the plan's is %s", b.StatefulSet, target.StatefulSet)
+		v.add(signal.False, ReasonOtherWorkload, b.about(), "holds StatefulSet %s, the plan's is %s", b.StatefulSet, target.StatefulSet)
 	}
 }
 
@@ -213,11 +221,11 @@ func (b *Bundle) verifyAge(v *verdict, now time.Time, maxAge time.Duration) {
 	age := now.Sub(b.CapturedAt)
 	switch {
 	case age < -skew:
-		v.add(signal.False, ReasonFromTheFuture, ManifestFile, "was captured at %s, which has not come yet", b.CapturedAt.Format(time.RFC3339))
+		v.add(signal.False, ReasonFromTheFuture, b.about(), "was captured at %s, which has not come yet", b.CapturedAt.Format(time.RFC3339))
 	case maxAge <= 0:
-		v.add(signal.Unknown, ReasonTargetUnknown, ManifestFile, "no greatest age was given")
+		v.add(signal.Unknown, ReasonTargetUnknown, b.about(), "no greatest age was given")
 	case age > maxAge:
-		v.add(signal.False, ReasonTooOld, ManifestFile, "is %s old, expected at most %s", age.Round(time.Second), maxAge)
+		v.add(signal.False, ReasonTooOld, b.about(), "is %s old, expected at most %s", age.Round(time.Second), maxAge)
 	}
 }
 
@@ -226,19 +234,23 @@ func (b *Bundle) verifyAge(v *verdict, now time.Time, maxAge time.Duration) {
 // (https://kubernetes.io/releases/version-skew-policy/).
 func (b *Bundle) verifyKubernetes(v *verdict, target Target) {
 	if target.KubernetesVersion == "" {
-		v.add(signal.Unknown, ReasonTargetUnknown, ManifestFile, "the target's Kubernetes version could not be read")
+		v.add(signal.Unknown, ReasonTargetUnknown, b.about(), "the target's Kubernetes version could not be read")
 		return
 	}
 	to, err := version.ParseGeneric(target.KubernetesVersion)
 	from, ferr := version.ParseGeneric(b.KubernetesVersion)
-	if err != nil || ferr != nil {
-		v.add(signal.Unknown, ReasonTargetUnknown, ManifestFile, "the target's Kubernetes version %q is not a version", target.KubernetesVersion)
+	if ferr != nil {
+		v.add(signal.Unknown, ReasonSourceUnknown, b.about(), "its Kubernetes version %q is not a version", b.KubernetesVersion)
+		return
+	}
+	if err != nil {
+		v.add(signal.Unknown, ReasonTargetUnknown, b.about(), "the target's Kubernetes version %q is not a version", target.KubernetesVersion)
 		return
 	}
 	up := int64(to.Minor()) - int64(from.Minor())
 	switch {
 	case to.Major() != from.Major() || up < 0 || up > 1:
-		v.add(signal.False, ReasonKubernetesMismatch, ManifestFile, "was captured from Kubernetes %s, the target has %s; expected the same minor or one higher",
+		v.add(signal.False, ReasonKubernetesMismatch, b.about(), "was captured from Kubernetes %s, the target has %s; expected the same minor or one higher",
 			b.KubernetesVersion, target.KubernetesVersion)
 	case up == 1:
 		if v.Status == signal.True {
@@ -246,6 +258,14 @@ func (b *Bundle) verifyKubernetes(v *verdict, target Target) {
 		}
 		v.Warnings = append(v.Warnings, fmt.Sprintf("the target has Kubernetes %s, one minor above the bundle's %s", target.KubernetesVersion, b.KubernetesVersion))
 	}
+}
+
+// about names the whole in findings.
+func (b *Bundle) about() string {
+	if b.inMemory {
+		return "the backup"
+	}
+	return ManifestFile
 }
 
 // Signal is the result as assess reports it.

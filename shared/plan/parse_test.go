@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -91,6 +93,8 @@ func TestLoadFillsDefaultsAndResolvesPaths(t *testing.T) {
 		{"source", string(s.Rollback.Snapshots.Source), "Fresh"},
 		{"gate budget", s.Gate.Budget.String(), "10m"},
 		{"max age", s.Inventory.MaxAge.String(), "48h"},
+		{"tls", string(s.Workload.Database.TLS), "Prefer"},
+		{"kind", string(s.Workload.Database.Queries[0].Kind), "Smoke"},
 		{"rto", s.Objectives.RTO.String(), "0s"},
 	} {
 		if c.got != c.want {
@@ -123,6 +127,26 @@ func TestAbsoluteLeavesOtherPlacesAlone(t *testing.T) {
 		if p.Absolute("/plans"); p.Spec.Inventory.Manifests.Path != want {
 			t.Errorf("%s became %s, want %s", path, p.Spec.Inventory.Manifests.Path, want)
 		}
+	}
+}
+
+func TestVeleroAndSecretsManagerDefaults(t *testing.T) {
+	p := &Plan{Spec: Spec{Inventory: &Inventory{Velero: &Velero{CredentialsFile: "s3", Integrity: Integrity{Key: "key.pem"}}}}}
+	p.Spec.Workload.Database.Credentials.SecretsManager = &SecretsManagerRef{ID: "shop"}
+	p.Absolute("/plans")
+	d := p.WithDefaults()
+	v, m := d.Spec.Inventory.Velero, d.Spec.Workload.Database.Credentials.SecretsManager
+	if got := []any{v.CredentialsFile, v.Integrity.Key, v.Namespace, v.StorageLocation, v.Integrity.Manifest, v.Rehearsal, m.UsernameKey, m.PasswordKey}; !cmp.Equal(got,
+		[]any{"/plans/s3", "/plans/key.pem", "velero", "default", ManifestOptional, RehearsalStops, "username", "password"}) {
+		t.Errorf("%v", got)
+	}
+	if p.Spec.Inventory.Velero.Namespace != "" || p.Spec.Workload.Database.Credentials.SecretsManager.UsernameKey != "" {
+		t.Error("the copy shares memory with the plan")
+	}
+	const arn = "arn:aws:kms:eu-central-1:123456789012:key/x"
+	p.Spec.Inventory.Velero.Integrity.Key = arn
+	if p.Absolute("/plans"); p.Spec.Inventory.Velero.Integrity.Key != arn {
+		t.Errorf("the key became %s", p.Spec.Inventory.Velero.Integrity.Key)
 	}
 }
 

@@ -18,8 +18,12 @@ func (c *checker) velero(v *Velero, path string) {
 	}
 	c.line(v.Region, path+".region")
 	if v.Endpoint != "" {
-		if u, err := url.Parse(v.Endpoint); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil {
-			c.add(path+".endpoint", v.Endpoint, "is not the URL of a server", "https://host[:port], without credentials")
+		const want = "https://host[:port], without credentials"
+		switch u, err := url.Parse(v.Endpoint); {
+		case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "":
+			c.add(path+".endpoint", v.Endpoint, "is not the URL of a server", want)
+		case u.User != nil:
+			c.add(path+".endpoint", "", "has credentials", want) // which are not repeated
 		}
 	}
 	c.line(v.CredentialsFile, path+".credentialsFile")

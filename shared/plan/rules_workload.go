@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 )
@@ -27,9 +28,7 @@ func (c *checker) database(db *Database, path string) {
 	c.enum(string(db.Engine), path+".engine", string(PostgreSQL), string(MySQL))
 	c.port(db.Port, path+".port")
 	c.line(db.Name, path+".name")
-	if len(db.Name) > 63 {
-		c.add(path+".name", db.Name, "is too long", "at most 63 bytes, PostgreSQL's longest name")
-	}
+	c.databaseName(db, path+".name")
 	c.credentials(&db.Credentials, path+".credentials")
 	if db.Pod != "" && db.Pod != "primary" && db.Pod != "each" && !ordinal.MatchString(db.Pod) {
 		c.add(path+".pod", db.Pod, "does not name a pod", `primary, each, or an ordinal in quotes such as "0"`)
@@ -45,6 +44,17 @@ func (c *checker) database(db *Database, path string) {
 	}
 }
 
+// databaseName: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS (NAMEDATALEN),
+// https://dev.mysql.com/doc/refman/8.4/en/identifier-length.html.
+func (c *checker) databaseName(db *Database, path string) {
+	switch {
+	case db.Engine == MySQL && utf8.RuneCountInString(db.Name) > 64:
+		c.add(path, db.Name, "is too long", "at most 64 characters, MySQL's longest name")
+	case db.Engine != MySQL && len(db.Name) > 63:
+		c.add(path, db.Name, "is too long", "at most 63 bytes, PostgreSQL's longest name")
+	}
+}
+
 func (c *checker) credentials(cr *Credentials, path string) {
 	if s := cr.Secret; s != nil {
 		c.subdomain(s.Name, path+".secret.name")
@@ -56,13 +66,31 @@ func (c *checker) credentials(cr *Credentials, path string) {
 		c.matches(e.Password, path+".environment.password", variable, "a variable's name such as SHOP_DB_PASSWORD")
 	}
 	if m := cr.SecretsManager; m != nil {
-		c.line(m.ID, path+".secretsManager.id")
-		c.matches(m.Region, path+".secretsManager.region", awsRegion, "an AWS Region such as eu-central-1")
-		c.line(m.UsernameKey, path+".secretsManager.usernameKey")
-		c.line(m.PasswordKey, path+".secretsManager.passwordKey")
+		c.secretsManager(m, path+".secretsManager")
 	}
 	c.one(path, map[string]bool{"secret": cr.Secret != nil, "environment": cr.Environment != nil, "secretsManager": cr.SecretsManager != nil},
 		"secret", "environment", "secretsManager")
+}
+
+// https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html (Name); an ARN ends in six more characters. Secrets
+// that another service manages have a '!' (rds!db-..., https://docs.aws.amazon.com/secretsmanager/latest/userguide/service-linked-secrets.html).
+var (
+	secretName = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]{1,512}$`)
+	secretARN  = regexp.MustCompile(`^arn:aws(?:-[a-z]+)*:secretsmanager:([a-z0-9-]+):[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]{1,519}$`)
+)
+
+func (c *checker) secretsManager(m *SecretsManagerRef, path string) {
+	c.matches(m.Region, path+".region", awsRegion, "an AWS Region such as eu-central-1")
+	found := secretARN.FindStringSubmatch(m.ID)
+	switch {
+	case m.ID == "":
+	case found == nil && !secretName.MatchString(m.ID):
+		c.add(path+".id", m.ID, "is not a secret of Secrets Manager", "its name, or arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME")
+	case found != nil && m.Region != "" && m.Region != found[1]:
+		c.add(path+".region", m.Region, "is not the Region of the secret's ARN", found[1]+", or no region")
+	}
+	c.line(m.UsernameKey, path+".usernameKey")
+	c.line(m.PasswordKey, path+".passwordKey")
 }
 
 func (c *checker) secretKey(s, path string) {
@@ -91,7 +119,31 @@ func (c *checker) queries(qs []Query, path string) {
 		c.enum(string(q.Kind), at+".kind", string(SmokeQuery), string(RowCountQuery), string(ChecksumQuery))
 		c.sql(q.SQL, at+".sql")
 		c.expect(&q.Expect, at+".expect")
+		c.telling(&q, at+".expect")
 	}
+}
+
+// telling refuses an expectation that a workload without its data would meet, of a query that is to prove something about the data.
+func (c *checker) telling(q *Query, path string) {
+	e := &q.Expect
+	switch {
+	case q.Kind == RowCountQuery && e.Equals != nil && !whole.MatchString(*e.Equals):
+		c.add(path+".equals", *e.Equals, "is not a number of rows", "digits, for kind is RowCount")
+	case q.Kind == RowCountQuery && e.meets0():
+		c.add(path, "", "is met by an empty table", "equals or atLeast above 0, or kind Smoke")
+	case q.Kind == ChecksumQuery && e.Equals == nil && (e.AtLeast != nil || e.AtMost != nil || e.Matches != nil):
+		c.add(path, "", "compares with no checksum", "equals, for kind is Checksum")
+	}
+}
+
+var whole = regexp.MustCompile(`^[0-9]+$`)
+
+func (e *Expect) meets0() bool {
+	if e.Matches != nil {
+		re, err := regexp.Compile(`\A(?:` + *e.Matches + `)\z`)
+		return err == nil && re.MatchString("0")
+	}
+	return (e.AtLeast != nil && *e.AtLeast <= 0) || (e.AtMost != nil && *e.AtMost >= 0) || (e.Equals != nil && strings.Trim(*e.Equals, "0") == "")
 }
 
 func (c *checker) sql(q, at string) {

@@ -70,7 +70,7 @@ type Database struct {
 	// Name of the database to connect to.
 	Name        string      `yaml:"name" json:"name"`
 	Credentials Credentials `yaml:"credentials" json:"credentials"`
-	// Pod tells which pods validate: "primary" (the one pod that is not in recovery), "each", or an ordinal ("0").
+	// Pod tells which pods validate: "primary" (the one pod that is no replica), "each", or an ordinal ("0").
 	Pod string `yaml:"pod,omitempty" json:"pod,omitempty"`
 	// StatementTimeout bounds each statement on the server.
 	StatementTimeout Duration `yaml:"statementTimeout,omitempty" json:"statementTimeout,omitzero"`
@@ -145,7 +145,8 @@ type QueryKind string
 const (
 	// SmokeQuery shows that the schema is there and answers; it proves nothing about the rows.
 	SmokeQuery QueryKind = "Smoke"
-	// RowCountQuery and ChecksumQuery speak of the rows themselves.
+	// RowCountQuery and ChecksumQuery speak of the rows themselves: a whole number that an empty table does not meet, and a text that must be
+	// equal.
 	RowCountQuery QueryKind = "RowCount"
 	ChecksumQuery QueryKind = "Checksum"
 )

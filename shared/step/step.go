@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"fallbackchain.io/fallback/shared/backup"
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/fault"
@@ -23,8 +24,14 @@ type Env struct {
 	Connect func(ctx context.Context, p *plan.Plan) (*cluster.Client, error)
 	// Inventory opens the plan's inventory; a relative path is relative to the plan. Session.VerifiedInventory verifies it.
 	Inventory func(ctx context.Context, ref run.PlanRef, p *plan.Plan) (*inventory.Bundle, error)
-	// Journals holds the runs' journals.
+	// Backups opens the plan's place of Velero backups; BackupKey the key that verifies their manifests, nil when the plan names none.
+	Backups   func(ctx context.Context, p *plan.Plan) (backup.Store, error)
+	BackupKey func(ctx context.Context, p *plan.Plan) (backup.Verifier, error)
+	// Read keeps the backups that were read last; nil: they are read again each time.
+	Read *BackupCache
+	// Journals holds the runs' journals, Evidence what is too large for a section.
 	Journals journal.Store
+	Evidence Evidence
 	// Guard makes the check that the run still holds the workload's lease.
 	Guard func(c *cluster.Client, p *plan.Plan, runID string) change.Guard
 	// Now is the clock.
@@ -94,6 +101,9 @@ func (s *Session) Changer() *change.Changer {
 	scope := change.Scope{Drill: s.Run.Mode == run.Drill, Namespace: s.Target(), Run: s.Run.ID}
 	if d := s.Plan.Spec.Volumes.Controller; d != nil {
 		scope.Extra = []string{d.Namespace}
+	}
+	if v := s.velero(); v != nil {
+		scope.Velero = v.Namespace
 	}
 	guard := s.env.Guard(s.Cluster, s.Plan, s.Run.ID)
 	if scope.Drill {

@@ -33,13 +33,21 @@ var served = []struct {
 	{"snapshot.storage.k8s.io", "v1", "VolumeSnapshot", "volumesnapshots", true},
 	{"snapshot.storage.k8s.io", "v1", "VolumeSnapshotContent", "volumesnapshotcontents", false},
 	{"snapshot.storage.k8s.io", "v1", "VolumeSnapshotClass", "volumesnapshotclasses", false},
+	{"", "v1", "ResourceQuota", "resourcequotas", true}, {"", "v1", "LimitRange", "limitranges", true},
+	{"scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", false},
+	{"velero.io", "v1", "Backup", "backups", true}, {"velero.io", "v1", "BackupStorageLocation", "backupstoragelocations", true},
+	{"velero.io", "v1", "Restore", "restores", true}, {"velero.io", "v1", "PodVolumeRestore", "podvolumerestores", true}, {"velero.io", "v2alpha1", "DataDownload", "datadownloads", true},
 	{"policy.networking.k8s.io", "v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies", false}, {"cilium.io", "v2", "CiliumNetworkPolicy", "ciliumnetworkpolicies", true},
 	{"argoproj.io", "v1alpha1", "Application", "applications", true},
 }
 
 func resources() (map[schema.GroupVersionResource]string, mapper) {
 	kinds := map[schema.GroupVersionResource]string{}
-	m := meta.NewDefaultRESTMapper(nil)
+	var versions []schema.GroupVersion
+	for _, s := range served {
+		versions = append(versions, schema.GroupVersion{Group: s.group, Version: s.version})
+	}
+	m := meta.NewDefaultRESTMapper(versions)
 	for _, s := range served {
 		gv := schema.GroupVersion{Group: s.group, Version: s.version}
 		kinds[gv.WithResource(s.resource)] = s.kind + "List"
@@ -69,6 +77,12 @@ func (w *World) react() {
 	}
 	w.Fake.PrependReactor("create", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		u, ok := a.(clienttesting.CreateAction).GetObject().(*unstructured.Unstructured)
+		if isDryRun(a) {
+			if _, err := w.Fake.Tracker().Get(a.GetResource(), a.GetNamespace(), u.GetName()); err == nil {
+				return true, nil, apierrors.NewAlreadyExists(a.GetResource().GroupResource(), u.GetName())
+			}
+			return true, u, nil
+		}
 		if ok && u.GetUID() == "" {
 			u.SetUID(w.nextUID())
 		}
@@ -139,8 +153,13 @@ func merge(m, patch map[string]any) {
 }
 
 func isDryRun(a clienttesting.Action) bool {
-	p, ok := a.(clienttesting.PatchActionImpl)
-	return ok && len(p.PatchOptions.DryRun) > 0
+	switch a := a.(type) {
+	case clienttesting.PatchActionImpl:
+		return len(a.PatchOptions.DryRun) > 0
+	case clienttesting.CreateActionImpl:
+		return len(a.CreateOptions.DryRun) > 0
+	}
+	return false
 }
 
 func target(a clienttesting.Action) string {

@@ -114,6 +114,8 @@ func New(t testing.TB, mode run.Mode, p *plan.Plan, objects ...string) *World {
 			return w.Bundle()
 		},
 		Journals: store,
+		Read:     &step.BackupCache{},
+		Evidence: step.EvidenceFiles{Dir: store.Dir},
 		Guard:    func(*cluster.Client, *plan.Plan, string) change.Guard { return guard{w} },
 		Now:      w.Now,
 	}

@@ -27,10 +27,10 @@ func New() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "local",
 		Short: "Run a real Kubernetes control plane with real volumes on this machine",
-		Long: `Run etcd, the Kubernetes control plane, a CSI driver with its sidecars and simulated nodes as
-processes of this machine, on loopback, with their state in one directory. The first start
-compiles Kubernetes from the source tree: about ten minutes on two cores. Later starts take
-seconds. Stacks with different names run side by side.`,
+		Long: `Run etcd, the Kubernetes control plane, a CSI driver with its sidecars, simulated nodes, an S3
+server and Velero as processes of this machine, on loopback, with their state in one directory.
+The first start compiles all of them from source: about a quarter of an hour on two cores. Later
+starts take seconds. Stacks with different names run side by side.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.PersistentFlags().StringVar(&o.name, "name", stack.DefaultName, "name of the stack")

@@ -49,9 +49,9 @@ func TestUpStatusDown(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{[]string{"up", "--nodes", "2"}, []string{"is ready after", "2 nodes", "export KUBECONFIG=" + dir}},
+		{[]string{"up", "--nodes", "2"}, []string{"is ready after", "2 nodes", "backups go to s3://velero/default of the S3 server http://127.0.0.1:", "export KUBECONFIG=" + dir}},
 		{[]string{"up"}, []string{"running already"}},
-		{[]string{"status"}, []string{"is ready", "kube-apiserver", "Running"}},
+		{[]string{"status"}, []string{"is ready", "kube-apiserver", "versitygw", "velero", "Running"}},
 		{[]string{"kubeconfig"}, []string{dir + "/kubeconfig/admin\n"}},
 	} {
 		var progress bytes.Buffer

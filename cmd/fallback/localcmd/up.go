@@ -249,5 +249,6 @@ func (o *options) supervise() *cobra.Command {
 // announce says where the stack is.
 func announce(out io.Writer, st stack.Status) {
 	fmt.Fprintf(out, "stack %s is ready after %s: %s, %d nodes\n", st.Name, seconds(st.Took), st.Server, st.Nodes)
+	fmt.Fprintf(out, "Velero's backups go to %s of the S3 server %s\n", st.BackupLocation, st.S3)
 	fmt.Fprintf(out, "export KUBECONFIG=%s\n", st.Kubeconfig)
 }

@@ -34,6 +34,9 @@ func loadPlan(_ context.Context, ref run.PlanRef) (*plan.Plan, error) {
 
 // openInventory opens the plan's manifest bundle, whose path loadPlan has made absolute.
 func openInventory(_ context.Context, _ run.PlanRef, p *plan.Plan) (*inventory.Bundle, error) {
+	if p.Spec.Inventory.Manifests == nil {
+		return nil, fault.Newf(fault.InventoryBroken, "open the inventory", "the plan has no spec.inventory.manifests")
+	}
 	return inventory.OpenDir(p.Spec.Inventory.Manifests.Path)
 }
 

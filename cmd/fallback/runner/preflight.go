@@ -98,13 +98,15 @@ func (m *Missing) Error() string {
 	return fmt.Sprintf("user %s may not: %s; a run in mode %s needs it, nothing was begun", m.User, strings.Join(lines, ", "), m.Mode)
 }
 
-// Needs lists every permission that a run may come to need, on whatever path it takes.
+// Needs lists every permission that a run may come to use, on whatever path it takes: those that it needs, and those that it goes on
+// without.
 func (r *Runner) Needs(ctx context.Context, q Request) ([]Access, error) {
 	in, p, c, err := r.prepare(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	return r.needed(ctx, c, p, in)
+	need, wished, err := r.needed(ctx, c, p, in)
+	return distinct(slices.Concat(need, wished)), err
 }
 
 // permitted asks for everything that a run needs.
@@ -116,7 +118,7 @@ func (r *Runner) permitted(ctx context.Context, c *cluster.Client, p *plan.Plan,
 	if _, err := may(first, c, Access{Verb: "get", Path: "/version"}); err != nil {
 		return refused(c, "ask which permissions this user has", err)
 	}
-	need, err := r.needed(ctx, c, p, in)
+	need, _, err := r.needed(ctx, c, p, in)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,8 @@ type needs struct {
 	objects []*unstructured.Unstructured
 	// snapshots tells that the cluster serves the snapshot API.
 	snapshots bool
+	// wished is what a run asks for and goes on without.
+	wished []Access
 }
 
 // Verbs that belong together.
@@ -38,38 +40,40 @@ const (
 	undoes = "watch delete" // undoing a creation deletes and waits until it is gone
 )
 
-// needed lists what a run in a mode needs, sorted, each once.
-func (r *Runner) needed(ctx context.Context, c *cluster.Client, p *plan.Plan, in run.Run) ([]Access, error) {
+// needed lists what a run in a mode needs, and what it asks for and goes on without, each sorted and once.
+func (r *Runner) needed(ctx context.Context, c *cluster.Client, p *plan.Plan, in run.Run) (need, wished []Access, err error) {
 	w := p.Spec.Workload
 	n := &needs{ctx: ctx, c: c, p: p, from: w.Namespace, target: w.Namespace}
 	if in.Mode == run.Drill {
 		n.target = step.DrillNamespace(in.ID)
 	}
 	n.assess()
-	if in.Mode == run.Evaluate {
-		return n.distinct(), nil
-	}
-	_, err := c.Mapper.RESTMapping(schema.GroupKind{Group: snapshots.APIGroup, Kind: snapshots.Kind})
+	_, err = c.Mapper.RESTMapping(schema.GroupKind{Group: snapshots.APIGroup, Kind: snapshots.Kind})
 	n.snapshots = err == nil
 	n.open(r, in)
-	n.common()
-	if in.Mode == run.Drill {
+	n.rehearse(in.Mode)
+	switch in.Mode {
+	case run.Evaluate:
+	case run.Drill:
+		n.common()
 		if err := n.drill(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return n.distinct(), nil
+		n.velero()
+	default:
+		n.common()
+		n.recover()
 	}
-	n.recover()
-	return n.distinct(), nil
+	return distinct(n.list), distinct(n.wished), nil
 }
 
 // distinct lists each need once; one that holds for every name stands for those of single names.
-func (n *needs) distinct() []Access {
+func distinct(list []Access) []Access {
 	every := map[Access]bool{}
-	for _, a := range n.list {
+	for _, a := range list {
 		every[a] = true
 	}
-	out := slices.DeleteFunc(slices.Clone(n.list), func(a Access) bool {
+	out := slices.DeleteFunc(slices.Clone(list), func(a Access) bool {
 		named := a.Name != ""
 		a.Name = ""
 		return named && every[a]
@@ -86,6 +90,10 @@ func compareAccess(a, b Access) int {
 // open reads the inventory's objects.
 func (n *needs) open(r *Runner, in run.Run) {
 	if n.p.Spec.Inventory == nil {
+		return
+	}
+	if n.veleroPlan() != nil {
+		n.objects = n.backedUp(r)
 		return
 	}
 	b, err := r.env.Inventory(n.ctx, in.Plan, n.p)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fallbackchain.io/fallback/cmd/fallback/runstore"
+	"fallbackchain.io/fallback/shared/awsedge/backupkey"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/journal"
 	"fallbackchain.io/fallback/shared/plan"
@@ -41,6 +42,7 @@ func New(store runstore.Store) *Runner {
 	r := &Runner{Store: store, Now: time.Now, conn: conn}
 	r.env = &step.Env{
 		LoadPlan: loadPlan, Connect: conn.connect, Inventory: openInventory, Journals: &journal.Files{Dir: store.Dir}, Guard: leaseGuard,
+		Backups: OpenBackups, BackupKey: backupkey.Open, Read: &step.BackupCache{}, Evidence: step.EvidenceFiles{Dir: store.Dir},
 		Now: func() time.Time { return r.Now() },
 		Say: func(i journal.Intent) {
 			if r.OnChange != nil {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	corev1 "k8s.io/api/core/v1"
@@ -100,7 +101,7 @@ func seedAll(ctx context.Context, c *cluster.Client) (string, error) {
 	}
 	sql := strings.NewReplacer("{{customers}}", strconv.Itoa(Customers), "{{orders}}", strconv.Itoa(Orders),
 		"{{database}}", pgx.Identifier{Database}.Sanitize(), "{{reader}}", pgx.Identifier{reader.user}.Sanitize(),
-		"{{password}}", "'"+strings.ReplaceAll(reader.password, "'", "''")+"'").Replace(seedSQL)
+		"{{password}}", quote(reader.password), "{{canary}}", quote(Canary)).Replace(seedSQL)
 	var mu sync.Mutex
 	sums := map[string]string{}
 	err = onEach(ctx, c, Namespace, AppSecret, func(ctx context.Context, pod string, conn *pgx.Conn) error {
@@ -154,6 +155,17 @@ func Counts(ctx context.Context, kubeconfig, namespace string) (map[string]int, 
 		return nil
 	})
 	return out, err
+}
+
+// quote makes a string literal (standard_conforming_strings, PostgreSQL's default: backslashes are just that).
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+// Beat writes a time into the table heartbeat of each server of the shop in a namespace.
+func Beat(ctx context.Context, c *cluster.Client, namespace string, at time.Time) error {
+	return onEach(ctx, c, namespace, AppSecret, func(ctx context.Context, _ string, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "INSERT INTO heartbeat VALUES ($1)", at)
+		return err
+	})
 }
 
 // Exec runs a statement as the database's owner on one pod of the shop, and returns the rows it changed.

@@ -2,6 +2,8 @@ package sample
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -32,6 +34,8 @@ const (
 type Deployed struct {
 	// Plan is the plan's file.
 	Plan string `json:"plan"`
+	// VeleroPlan is the file of the plan whose inventory is the Velero backups; empty without a stack.
+	VeleroPlan string `json:"veleroPlan,omitempty"`
 	// Inventory is the manifest bundle's directory.
 	Inventory string `json:"inventory"`
 	Namespace string `json:"namespace"`
@@ -52,7 +56,7 @@ func Deploy(ctx context.Context, o Options) (*Deployed, error) {
 		return nil, fmt.Errorf("sample directory: %w", err)
 	}
 	o.say("apply the manifests of the shop")
-	if err := applyAll(ctx, c, shopYAML); err != nil {
+	if err := errors.Join(applyAll(ctx, c, shopYAML), applyAll(ctx, c, scheduleYAML)); err != nil {
 		return nil, err
 	}
 	o.say("wait until its three servers are ready")
@@ -62,6 +66,9 @@ func Deploy(ctx context.Context, o Options) (*Deployed, error) {
 	o.say("seed each server")
 	sum, err := seedAll(ctx, c)
 	if err != nil {
+		return nil, err
+	}
+	if err := Beat(ctx, c, Namespace, time.Now()); err != nil {
 		return nil, err
 	}
 	o.say("take a snapshot of each volume")
@@ -76,16 +83,39 @@ func Deploy(ctx context.Context, o Options) (*Deployed, error) {
 	}, d.Inventory); err != nil {
 		return nil, err
 	}
-	return d, writePlan(o, d)
+	return d, writePlans(o, d)
 }
 
-func writePlan(o Options, d *Deployed) error {
+// writePlans writes the plan of the manifest bundle and, where a stack is named, that of its Velero backups.
+func writePlans(o Options, d *Deployed) error {
 	kubeconfig, err := filepath.Abs(o.Kubeconfig)
 	if err != nil {
 		return err
 	}
-	text := strings.NewReplacer("{{orders}}", strconv.Itoa(Orders), "{{checksum}}", d.Checksum, "{{kubeconfig}}", kubeconfig).Replace(planYAML)
-	return errors.Join(replaceFile(d.Plan, []byte(text)), replaceFile(filepath.Join(o.Dir, ReadmeFile), readme))
+	digest := sha256.Sum256([]byte(Canary))
+	render := func(name, inventory string) []byte {
+		text := strings.Replace(planYAML, "{{inventory}}", inventory, 1)
+		return []byte(strings.NewReplacer("{{name}}", name, "{{orders}}", strconv.Itoa(Orders), "{{checksum}}", d.Checksum,
+			"{{canary}}", hex.EncodeToString(digest[:]), "{{kubeconfig}}", kubeconfig).Replace(text))
+	}
+	if err := errors.Join(replaceFile(d.Plan, render("shop", bundleYAML)), replaceFile(filepath.Join(o.Dir, ReadmeFile), readme)); err != nil {
+		return err
+	}
+	if o.StackDir == "" {
+		return nil
+	}
+	b, err := o.layout().Backups()
+	if err != nil {
+		return err
+	}
+	for _, f := range []*string{&b.CredentialsFile, &b.SigningKey} {
+		if *f, err = filepath.Abs(*f); err != nil {
+			return err
+		}
+	}
+	d.VeleroPlan = filepath.Join(o.Dir, VeleroPlanFile)
+	return replaceFile(d.VeleroPlan, render("shop-velero", strings.NewReplacer("{{location}}", b.Location(), "{{region}}", b.Region,
+		"{{endpoint}}", b.Endpoint, "{{credentials}}", b.CredentialsFile, "{{key}}", b.SigningKey).Replace(veleroYAML)))
 }
 
 // replaceFile writes a file as a whole: a reader sees the old content or the new.

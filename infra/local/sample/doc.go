@@ -1,5 +1,5 @@
 // Package sample puts a workload on the local stack: a shop with three PostgreSQL servers in a StatefulSet, rows to count,
-// snapshots to go back to, an inventory and a plan. See README.md, which is copied beside the plan.
+// snapshots to go back to, backups by Velero, an inventory, and a plan for each. See README.md, which is copied beside the plan.
 package sample
 
 import (
@@ -27,6 +27,10 @@ const (
 	SnapshotValue = "baseline"
 	// Port of each server in its pod.
 	Port = 5432
+	// Canary is the value of the table canary, which must come back byte by byte.
+	Canary = "canary: Zürich, 東京\t0123456789 'quoted' \\ done"
+	// Schedule is the name of the Velero Schedule that backs the shop up.
+	Schedule = "shop"
 	// Orders and Customers are the rows each server is seeded with.
 	Orders    = 1000
 	Customers = 200
@@ -34,9 +38,11 @@ const (
 
 // Files below the directory of a deployment.
 const (
-	PlanFile     = "plan.yaml"
-	InventoryDir = "inventory"
-	ReadmeFile   = "README.md"
+	PlanFile = "plan.yaml"
+	// VeleroPlanFile is the plan whose inventory is the shop's Velero backups.
+	VeleroPlanFile = "plan-velero.yaml"
+	InventoryDir   = "inventory"
+	ReadmeFile     = "README.md"
 )
 
 // Options of a deployment.
@@ -45,7 +51,8 @@ type Options struct {
 	Kubeconfig string
 	// Dir takes the plan, the inventory and the README; it is made when missing.
 	Dir string
-	// StackDir is the state directory of the local stack; Reset needs it to end the faults of the CSI driver. May be empty.
+	// StackDir is the state directory of the local stack. May be empty: then there is no plan for the Velero backups, and Reset does
+	// not end the faults of the CSI driver.
 	StackDir string
 	// Progress is called with what is done, in words for people; nil: nothing.
 	Progress func(string)

@@ -11,5 +11,14 @@ var seedSQL string
 //go:embed manifests/plan.yaml
 var planYAML string
 
+//go:embed manifests/inventory-bundle.yaml
+var bundleYAML string
+
+//go:embed manifests/inventory-velero.yaml
+var veleroYAML string
+
+//go:embed manifests/schedule.yaml
+var scheduleYAML []byte
+
 //go:embed README.md
 var readme []byte

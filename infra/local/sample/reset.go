@@ -19,16 +19,18 @@ import (
 // removeTimeout bounds the removal of the old shop.
 const removeTimeout = 2 * time.Minute
 
-// Reset brings the shop back to its initial state: it ends every fault, removes the shop with its volumes and snapshots, and
-// deploys it anew.
+// Reset brings the shop back to its initial state: it ends every fault, removes the shop with its volumes, snapshots and
+// Velero backups, and deploys it anew.
 func Reset(ctx context.Context, o Options) (*Deployed, error) {
 	if o.StackDir != "" {
 		s, err := stack.Connect(o.StackDir)
 		if err != nil {
 			return nil, err
 		}
-		if err := s.StartComponent(ctx, stack.APIServer); err != nil {
-			return nil, err
+		for _, name := range []string{stack.APIServer, stack.S3, stack.Velero} {
+			if err := s.StartComponent(ctx, name); err != nil {
+				return nil, err
+			}
 		}
 	}
 	c, err := cluster.FromKubeconfig(o.Kubeconfig, "")
@@ -39,7 +41,10 @@ func Reset(ctx context.Context, o Options) (*Deployed, error) {
 	if err := mend(ctx, c, o); err != nil {
 		return nil, err
 	}
-	o.say("remove the shop with its volumes and snapshots")
+	o.say("remove the shop with its volumes, snapshots and backups")
+	if err := removeBackups(ctx, c, o); err != nil {
+		return nil, err
+	}
 	if err := Remove(ctx, c); err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package stack
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -80,7 +79,7 @@ func (s *Stack) awaitReady(ctx context.Context) error {
 	err := parallel(ctx, s.record.Nodes, func(ctx context.Context, i int) error {
 		return await(ctx, nodes, byName(kwok.NodeName(i)), condition("Ready"))
 	})
-	if err != nil || slices.Contains(s.opt.without, NodeAgent) {
+	if err != nil {
 		return err
 	}
 	pods := s.dyn.Resource(v1("", "pods")).Namespace(CSIControllerNamespace)

@@ -26,8 +26,8 @@ type component struct {
 const serviceRange = "10.96.0.0/16"
 
 // components are all programs in the order of their start, which is the reverse order of their end. Databases run as db.
-func components(l Layout, r record, db nodeagent.Identity) []component {
-	kc := controlPlane(l, r)
+func components(l Layout, r record, db nodeagent.Identity, k key) []component {
+	kc := append([]component{objectStore(l, r, k)}, controlPlane(l, r)...)
 	add := func(name string, grace time.Duration, health string, args ...string) {
 		kc = append(kc, component{health: health, spec: process.Spec{
 			Name: name, Path: l.bin(name), Args: args, Dir: l.Dir, Log: l.Log(name), Grace: grace, Restart: true,
@@ -42,8 +42,24 @@ func components(l Layout, r record, db nodeagent.Identity) []component {
 	add(NodeAgent, 15*time.Second, "",
 		"--kubeconfig", l.kubeconfig(NodeAgent), "--csi-socket", l.CSISocket(), "--volumes-dir", volumesDir(l), "--state-dir", l.agent(),
 		"--bin-dir", l.in("bin"), "--run-as-uid", strconv.Itoa(db.UID), "--run-as-gid", strconv.Itoa(db.GID))
+	add(Velero, 10*time.Second, "http://"+loopback(r.Ports[portVelero])+"/metrics", veleroArgs(l, r)...)
+	kc[len(kc)-1].spec.Env = veleroEnv(l)
 	return kc
 }
+
+// objectStore is the S3 server, which keeps objects as files and their earlier versions beside them.
+func objectStore(l Layout, r record, k key) component {
+	address := loopback(r.Ports[portS3])
+	return component{health: "http://" + address + s3Health, spec: process.Spec{
+		Name: S3, Path: l.bin(S3), Dir: l.Dir, Log: l.Log(S3), Grace: 5 * time.Second, Restart: true,
+		Env: []string{"ROOT_ACCESS_KEY=" + k.access, "ROOT_SECRET_KEY=" + k.secret},
+		Args: []string{"--port", address, "--region", Region, "--health", s3Health, "--quiet",
+			"posix", "--versioning-dir", l.s3Versions(), l.s3Objects()},
+	}}
+}
+
+// s3Health is a path that no bucket can have, for a bucket's name has no underscore.
+const s3Health = "/_healthz"
 
 // controlPlane are the programs the others need.
 func controlPlane(l Layout, r record) []component {
@@ -113,6 +129,7 @@ func clients() map[string]pki.Identity {
 		Kwok:               {User: "local:kwok", Groups: masters},
 		SnapshotController: {User: "local:snapshot-controller", Groups: masters},
 		NodeAgent:          {User: "local:node-agent", Groups: masters},
+		Velero:             {User: "local:velero", Groups: masters},
 		"local-stack":      {User: "local:stack", Groups: masters},
 	}
 }

@@ -157,7 +157,9 @@ func StatusOf(ctx context.Context, dir string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return Status{Name: r.Name, Dir: dir, Kubeconfig: l.Kubeconfig(), Server: serverURL(r), AuditLog: l.AuditLog(), Nodes: r.Nodes}, nil
+	b := backups(l, r)
+	return Status{Name: r.Name, Dir: dir, Kubeconfig: l.Kubeconfig(), Server: serverURL(r), AuditLog: l.AuditLog(), Nodes: r.Nodes,
+		S3: b.Endpoint, BackupLocation: b.Location()}, nil
 }
 
 // Down stops the stack in dir, running or crashed, and reports whether anything ran. ErrNoStack: there is none.

@@ -1,5 +1,5 @@
-// Package stack runs a whole local Kubernetes: real etcd, API server, controller manager, scheduler, CSI sidecars and snapshot
-// controller as child processes on loopback, with simulated nodes whose pods are run by the node agent. One process supervises
+// Package stack runs a whole local Kubernetes: real etcd, API server, controller manager, scheduler, CSI sidecars, snapshot
+// controller, S3 server and Velero as child processes on loopback, with simulated nodes whose pods are run by the node agent. One process supervises
 // them; their state is in one directory, so several stacks run side by side, a stack can be stopped and started again with its
 // data, and the next start after a crash takes over.
 package stack
@@ -22,6 +22,8 @@ const (
 	SnapshotController = "snapshot-controller"
 	CSIDriver          = "local-csi-driver"
 	NodeAgent          = "local-node-agent"
+	S3                 = "versitygw"
+	Velero             = "velero"
 )
 
 // What the stack calls its storage, as the CSI driver, the sample and the faults know it.
@@ -59,9 +61,6 @@ type Options struct {
 	OnExit func(process.Event)
 	// StartTimeout bounds the start without the building; 0: two minutes.
 	StartTimeout time.Duration
-
-	// without leaves components out; only tests that need less set it.
-	without []string
 }
 
 // Status describes a stack.
@@ -71,6 +70,9 @@ type Status struct {
 	Kubeconfig string `json:"kubeconfig"`
 	Server     string `json:"server"`
 	AuditLog   string `json:"auditLog"`
+	// S3 is the URL of the S3 server, BackupLocation where in it Velero's backups are.
+	S3             string `json:"s3"`
+	BackupLocation string `json:"backupLocation"`
 	// Running is true while a supervisor answers; Ready while every component runs.
 	Running bool `json:"running"`
 	Ready   bool `json:"ready"`

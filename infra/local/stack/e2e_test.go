@@ -56,9 +56,15 @@ func TestStack(t *testing.T) {
 		t.Fatal(err)
 	}
 	st, err := c.Status(ctx)
-	if err != nil || !st.Ready || st.Supervisor != supervisor.Process.Pid || len(st.Components) != 8 {
-		t.Fatalf("status %+v, %v: expected eight components that run under process %d", st, err, supervisor.Process.Pid)
+	if err != nil || !st.Ready || st.Supervisor != supervisor.Process.Pid || len(st.Components) != 10 {
+		t.Fatalf("status %+v, %v: expected ten components that run under process %d", st, err, supervisor.Process.Pid)
 	}
+	b, err := c.Backups()
+	if err != nil || st.S3 != b.Endpoint || st.BackupLocation != "s3://velero/e2e" {
+		t.Errorf("status: S3 %s, backups %s; expected those of %+v, %v", st.S3, st.BackupLocation, b, err)
+	}
+	writesVersions(ctx, t, b)
+	refusesOthers(ctx, t, b)
 	kube := client(t, c.Kubeconfig())
 	create(t, kube, configMaps, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"kept"},"data":{"a":"b"}}`)
 	create(t, kube, claims, `{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"data"},
@@ -75,8 +81,8 @@ func TestStack(t *testing.T) {
 		t.Errorf("deleting a running stack: %v, expected ErrRunning", err)
 	}
 	first := running(t, dir)
-	if len(first) < 8+3 {
-		t.Errorf("%d processes, expected the eight components and three CSI sidecars: %v", len(first), first)
+	if len(first) < 10+3 {
+		t.Errorf("%d processes, expected the ten components and three CSI sidecars: %v", len(first), first)
 	}
 
 	if err := supervisor.Process.Kill(); err != nil {
@@ -98,6 +104,10 @@ func TestStack(t *testing.T) {
 		t.Error("the data of the first start is gone")
 	}
 	awaitReady(ctx, t, kube, "user")
+
+	holdsVersions(ctx, t, s.Backups())
+	validatesAgain(ctx, t, dir, kube)
+	holdsVersions(ctx, t, s.Backups())
 
 	stopAPIServer(ctx, t, dir, kube)
 	repairs(ctx, t, dir, kube)

@@ -74,6 +74,8 @@ func (l Layout) crds() string                  { return l.in("share", "crds") }
 func (l Layout) agent() string                 { return l.in("agent") }
 func (l Layout) etcd() string                  { return l.in("etcd") }
 func (l Layout) lock() string                  { return l.in("lock") }
+func (l Layout) s3Objects() string             { return l.in("s3", "objects") }
+func (l Layout) s3Versions() string            { return l.in("s3", "versions") }
 
 // maxSocketPath is the longest path every Unix takes for a socket (104 bytes on the BSDs, with the end mark).
 const maxSocketPath = 103

@@ -13,10 +13,14 @@ const (
 	portManager   = "kube-controller-manager"
 	portScheduler = "kube-scheduler"
 	portKwok      = "kwok"
+	portS3        = "versitygw"
+	// portVelero serves Velero's metrics.
+	portVelero         = "velero"
+	portVeleroProfiler = "velero-profiler"
 )
 
 func portNames() []string {
-	return []string{portEtcd, portEtcdPeer, portAPIServer, portManager, portScheduler, portKwok}
+	return []string{portEtcd, portEtcdPeer, portAPIServer, portManager, portScheduler, portKwok, portS3, portVelero, portVeleroProfiler}
 }
 
 // choosePorts returns a free loopback port for each name, those of the last start where they are still free. All are held while

@@ -3,7 +3,6 @@ package stack
 import (
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -88,7 +87,7 @@ func (s *Stack) powerOn(ctx context.Context) error {
 // Repair starts the components that are down and puts the stack's own objects back. Faults of nodes and of the CSI driver stay.
 func (s *Stack) Repair(ctx context.Context) error {
 	for _, c := range s.components {
-		if slices.Contains(s.opt.without, c.spec.Name) {
+		if c.spec.Name == Velero { // it needs objects that may have to be put back
 			continue
 		}
 		if err := s.StartComponent(ctx, c.spec.Name); err != nil {
@@ -98,5 +97,14 @@ func (s *Stack) Repair(ctx context.Context) error {
 	if err := s.installCRDs(ctx); err != nil {
 		return err
 	}
-	return s.installObjects(ctx)
+	if err := s.installObjects(ctx); err != nil {
+		return err
+	}
+	if err := s.Backups().makeBucket(ctx); err != nil {
+		return err
+	}
+	if err := s.installVelero(ctx); err != nil {
+		return err
+	}
+	return s.StartComponent(ctx, Velero)
 }

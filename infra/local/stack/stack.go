@@ -78,6 +78,7 @@ func kubeconfigFor(l Layout, user string, groups ...string) (string, error) {
 func (s *Stack) Status() Status {
 	st := Status{
 		Name: s.record.Name, Dir: s.layout.Dir, Kubeconfig: s.Kubeconfig(), Server: s.Server(), AuditLog: s.AuditLog(),
+		S3: s.Backups().Endpoint, BackupLocation: s.Backups().Location(),
 		Running: true, Ready: true, Supervisor: os.Getpid(), Since: s.since, Took: s.took, Nodes: s.record.Nodes,
 		Components: s.manager.Status(),
 	}
@@ -115,11 +116,19 @@ func (s *Stack) StartComponent(ctx context.Context, name string) error {
 				return err
 			}
 		}
+		if name == Velero {
+			if err := s.forgetLocation(ctx); err != nil {
+				return err
+			}
+		}
 		if err := s.manager.Start(c.spec); err != nil {
 			return err
 		}
 	}
-	return s.healthy(ctx, name)
+	if err := s.healthy(ctx, name); err != nil || name != Velero {
+		return err
+	}
+	return s.awaitLocation(ctx)
 }
 
 // Stop stops everything in the reverse order of the start and frees the state directory. When ctx ends, what still runs is
@@ -164,9 +173,6 @@ func (s *Stack) component(name string) (component, error) {
 
 func (s *Stack) start(names ...string) error {
 	for _, n := range names {
-		if slices.Contains(s.opt.without, n) {
-			continue
-		}
 		c, err := s.component(n)
 		if err != nil {
 			return err

@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +13,6 @@ import (
 
 	"fallbackchain.io/fallback/infra/local/nodeagent"
 	"fallbackchain.io/fallback/infra/local/process"
-	"fallbackchain.io/fallback/infra/local/toolchain"
 )
 
 // startTimeout bounds a start; on two busy cores it takes about ten seconds.
@@ -88,10 +86,15 @@ func (s *Stack) up(ctx context.Context) error {
 		do   func(context.Context) error
 	}{
 		{"start the control plane", func(ctx context.Context) error {
-			if err := s.start(Etcd, APIServer, CSIDriver); err != nil {
+			if err := s.start(S3, Etcd, APIServer, CSIDriver); err != nil {
 				return err
 			}
-			return s.healthy(ctx, APIServer)
+			return together(ctx, func(ctx context.Context) error { return s.healthy(ctx, APIServer) }, func(ctx context.Context) error {
+				if err := s.healthy(ctx, S3); err != nil {
+					return err
+				}
+				return s.Backups().makeBucket(ctx)
+			})
 		}},
 		{"install the definitions", func(ctx context.Context) error {
 			if err := s.start(ControllerManager, Scheduler); err != nil {
@@ -103,25 +106,21 @@ func (s *Stack) up(ctx context.Context) error {
 			return s.installCRDs(ctx)
 		}},
 		{"start the nodes", func(ctx context.Context) error {
-			if err := s.freeLeases(ctx); err != nil {
-				return err
-			}
-			if err := s.restartPods(ctx); err != nil {
-				return err
-			}
-			if err := s.start(Kwok, SnapshotController, NodeAgent); err != nil {
-				return err
-			}
-			if err := s.installObjects(ctx); err != nil {
-				return err
-			}
-			return s.powerOn(ctx)
+			return together(ctx, s.startNodes, func(ctx context.Context) error {
+				if err := s.installVelero(ctx); err != nil {
+					return err
+				}
+				if err := s.forgetLocation(ctx); err != nil {
+					return err
+				}
+				return s.start(Velero)
+			})
 		}},
 		{"wait until everything is ready", func(ctx context.Context) error {
-			if err := s.healthy(ctx, ControllerManager, Scheduler, Kwok, CSIDriver); err != nil {
+			if err := s.healthy(ctx, ControllerManager, Scheduler, Kwok, CSIDriver, Velero); err != nil {
 				return err
 			}
-			return s.awaitReady(ctx)
+			return together(ctx, s.awaitReady, s.awaitLocation)
 		}},
 	}
 	for _, step := range steps {
@@ -131,6 +130,28 @@ func (s *Stack) up(ctx context.Context) error {
 	}
 	s.took = time.Since(s.since)
 	return s.serve()
+}
+
+// startNodes starts the simulation and registers the nodes.
+func (s *Stack) startNodes(ctx context.Context) error {
+	if err := s.freeLeases(ctx); err != nil {
+		return err
+	}
+	if err := s.restartPods(ctx); err != nil {
+		return err
+	}
+	if err := s.start(Kwok, SnapshotController, NodeAgent); err != nil {
+		return err
+	}
+	if err := s.installObjects(ctx); err != nil {
+		return err
+	}
+	return s.powerOn(ctx)
+}
+
+// together does several things at once and returns the first error, having ended the others.
+func together(ctx context.Context, do ...func(context.Context) error) error {
+	return parallel(ctx, len(do), func(ctx context.Context, i int) error { return do[i](ctx) })
 }
 
 func (s *Stack) step(ctx context.Context, name string, do func(context.Context) error) error {
@@ -167,11 +188,16 @@ func (s *Stack) prepare(ctx context.Context) error {
 	if err := writePKI(l, s.record); err != nil {
 		return fmt.Errorf("certificates: %w", err)
 	}
+	k, err := writeBackupKeys(l)
+	if err != nil {
+		return err
+	}
 	if err := writeAuditPolicy(l); err != nil {
 		return err
 	}
 	for dir, mode := range map[string]os.FileMode{
 		l.etcd(): 0o700, l.in("log"): 0o700, filepath.Dir(l.ControlSocket()): 0o700, l.agent(): 0o711, l.CSIState(): 0o755,
+		l.s3Objects(): 0o700, l.s3Versions(): 0o700,
 	} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return err
@@ -180,6 +206,9 @@ func (s *Stack) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := prepareVelero(l); err != nil {
+		return err
+	}
 	db, err := nodeagent.ResolveIdentity(-1, -1)
 	if err != nil {
 		return err
@@ -187,68 +216,9 @@ func (s *Stack) prepare(ctx context.Context) error {
 	if err := db.CanEnter(l.CSIState()); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	s.components = components(l, s.record, db)
+	s.components = components(l, s.record, db, k)
 	s.probe, err = newProbe(l)
 	return err
-}
-
-// install puts the programs, as links into the cache, and the resource definitions into the state directory. Without the source
-// tree what an earlier start put there is used.
-func (s *Stack) install(ctx context.Context) error {
-	l := s.layout
-	tools, err := toolchain.Ensure(ctx, s.opt.Tools, toolchain.Stack()...)
-	if err == nil {
-		var own *toolchain.Tools
-		if own, err = toolchain.Mains(ctx, s.opt.Tools); err == nil {
-			return link(l, tools, own)
-		}
-	}
-	if !errors.Is(err, toolchain.ErrNoSource) {
-		return err
-	}
-	for _, name := range []string{Etcd, APIServer, ControllerManager, Scheduler, Kwok, SnapshotController, CSIDriver, NodeAgent} {
-		if _, missing := os.Stat(l.bin(name)); missing != nil {
-			return err
-		}
-	}
-	s.opt.Progress(Event{Step: "programs", Detail: "no source tree here: those of the last start are used", Done: true})
-	return nil
-}
-
-func link(l Layout, tools, own *toolchain.Tools) error {
-	for _, dir := range []string{l.in("bin"), l.crds()} {
-		if err := os.RemoveAll(dir); err != nil {
-			return err
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-	}
-	for _, t := range []*toolchain.Tools{tools, own} {
-		programs, err := t.Binaries()
-		if err != nil {
-			return err
-		}
-		for _, p := range programs {
-			if err := os.Symlink(p, l.bin(filepath.Base(p))); err != nil {
-				return err
-			}
-		}
-	}
-	crds, err := tools.Assets("crds")
-	if err != nil {
-		return err
-	}
-	for _, f := range crds {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(l.crds(), filepath.Base(f)), data, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // connect makes the client and reads the server's version, which the nodes report as theirs.

@@ -118,7 +118,7 @@ func explain(ctx context.Context, args []string, stderr string, err error) error
 	}
 	switch {
 	case strings.Contains(stderr, "no space left on device"):
-		return errors.New("the disk is full: the first build needs about 6 GB in the go command's caches (go env GOCACHE GOMODCACHE) and 700 MB in " + CacheEnv)
+		return errors.New("the disk is full: the first build needs about 6 GB in the go command's caches (go env GOCACHE GOMODCACHE) and 1 GB in " + CacheEnv)
 	case strings.Contains(stderr, "dial tcp") || strings.Contains(stderr, "proxyconnect"):
 		return fmt.Errorf("the Go modules could not be downloaded (go env GOPROXY): %s", lastLine(stderr))
 	}

@@ -1,5 +1,5 @@
-// Package toolchain builds the programs the local stack runs: the Kubernetes control plane, etcd, the node simulation and the
-// CSI sidecars from the nested Go modules in infra/local/tools, and this repository's own programs in infra/local/cmd. Only the
+// Package toolchain builds the programs the local stack runs: the Kubernetes control plane, etcd, the node simulation, the
+// CSI sidecars, the S3 server and Velero from the nested Go modules in infra/local/tools, and this repository's own programs in infra/local/cmd. Only the
 // go command is needed.
 //
 // The tools are built once into a cache directory whose name is a digest of everything that decides their content; they are

@@ -9,7 +9,7 @@ type Group struct {
 	Binaries []string
 	// Rename maps the name the go command gives a program to the one in Binaries, where they differ.
 	Rename map[string]string
-	// VersionOf is the module whose version the programs report as their own; empty: none.
+	// VersionOf is the module whose version the programs report as their own, one of versionFlags; empty: none.
 	VersionOf string
 	// Assets are copied from dependencies.
 	Assets []Asset
@@ -58,6 +58,35 @@ func CSI() Group {
 	}
 }
 
+// S3 is the object store that backups go to.
+func S3() Group {
+	return Group{Name: "s3", Binaries: []string{"versitygw"}}
+}
+
+// Velero is the backup server, its plugin for S3 and its resource definitions.
+func Velero() Group {
+	return Group{
+		Name:      "velero",
+		Binaries:  []string{"velero", "velero-plugin-for-aws"},
+		VersionOf: "github.com/vmware-tanzu/velero",
+		Assets: []Asset{{Module: "github.com/vmware-tanzu/velero", To: "crds", Files: []string{
+			"config/crd/v1/bases/velero.io_backuprepositories.yaml",
+			"config/crd/v1/bases/velero.io_backups.yaml",
+			"config/crd/v1/bases/velero.io_backupstoragelocations.yaml",
+			"config/crd/v1/bases/velero.io_deletebackuprequests.yaml",
+			"config/crd/v1/bases/velero.io_downloadrequests.yaml",
+			"config/crd/v1/bases/velero.io_podvolumebackups.yaml",
+			"config/crd/v1/bases/velero.io_podvolumerestores.yaml",
+			"config/crd/v1/bases/velero.io_restores.yaml",
+			"config/crd/v1/bases/velero.io_schedules.yaml",
+			"config/crd/v1/bases/velero.io_serverstatusrequests.yaml",
+			"config/crd/v1/bases/velero.io_volumesnapshotlocations.yaml",
+			"config/crd/v2alpha1/bases/velero.io_datadownloads.yaml",
+			"config/crd/v2alpha1/bases/velero.io_datauploads.yaml",
+		}}},
+	}
+}
+
 // Sanity is the conformance test of CSI drivers; only tests use it.
 func Sanity() Group {
 	return Group{Name: "csi-sanity", Binaries: []string{"csi-sanity"}}
@@ -65,5 +94,5 @@ func Sanity() Group {
 
 // Stack is what a local stack needs, the quickest to build first, so that a mistake shows early.
 func Stack() []Group {
-	return []Group{Kwok(), CSI(), Kubernetes()}
+	return []Group{S3(), Kwok(), CSI(), Velero(), Kubernetes()}
 }

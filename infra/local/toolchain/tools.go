@@ -58,8 +58,8 @@ func (t *Tools) Assets(to string) ([]string, error) {
 	return all, nil
 }
 
-// Ensure returns the tools of the groups, building those the cache does not hold. Cold it compiles Kubernetes: about ten minutes
-// on two cores and 2 GB of the go command's cache; else it takes milliseconds.
+// Ensure returns the tools of the groups, building those the cache does not hold. Cold it compiles Kubernetes and Velero: about a quarter of an
+// hour on two cores and 2 GB of the go command's cache; else it takes milliseconds.
 func Ensure(ctx context.Context, c Config, groups ...Group) (*Tools, error) {
 	c, err := c.resolve()
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"fallbackchain.io/fallback/shared/plan"
@@ -12,6 +11,7 @@ import (
 
 // database is what was guessed of the database, each with the comment that says from what.
 type database struct {
+	dialect
 	engineNote           string
 	port                 int32
 	portNote             string
@@ -21,53 +21,27 @@ type database struct {
 	keyNote              string
 }
 
-// Words in an image's name that tell the engine.
-var (
-	postgres = []string{"postgres", "timescale", "patroni", "spilo", "pgvector", "postgis"}
-	mysql    = []string{"mysql", "mariadb", "percona", "vitess"}
-)
-
-// guess looks at the StatefulSet's containers: the image for the engine, the ports, and the variables that the official
-// image (https://hub.docker.com/_/postgres, "Environment Variables") and the common charts read.
+// guess looks at the StatefulSet's containers: image, ports and variables for the engine, the ports, and the variables that the
+// engine's official image and the common charts read.
 func guess(live Live) database {
-	c, known := container(live.StatefulSet)
-	db := database{port: 5432, name: "postgres", userKey: plan.DefaultUsernameKey, passwordKey: plan.DefaultPasswordKey}
-	switch {
-	case known:
-		db.engineNote = "from image " + c.Image
-	case says(c.Image, mysql):
-		db.engineNote = FillIn + ": image " + c.Image + " looks like MySQL, which comes later"
-	default:
-		db.engineNote = Check + ": image " + c.Image + " tells nothing"
-	}
-	db.portNote = Check + ": no container port says postgresql"
+	c, d, note := container(live.StatefulSet)
+	db := database{dialect: d, engineNote: note, port: d.defaultPort, name: d.defaultName, userKey: plan.DefaultUsernameKey, passwordKey: plan.DefaultPasswordKey}
+	db.portNote = Check + ": no container port says " + string(d.engine)
 	for _, p := range c.Ports {
-		if p.ContainerPort == 5432 || says(p.Name, []string{"postgres", "pgsql", "db"}) {
+		if p.ContainerPort == d.defaultPort || says(p.Name, d.portNames) {
 			db.port, db.portNote = p.ContainerPort, ""
 			break
 		}
 	}
 	db.nameNote = Check + ": the container does not say which database"
-	if k := configKey(c, "POSTGRES_DB", "POSTGRESQL_DATABASE", "POSTGRES_DATABASE"); k != nil {
+	if k := configKey(c, d.nameVars...); k != nil {
 		db.nameNote = FillIn + ": the container reads it from ConfigMap " + k.Name + ", key " + k.Key
 	}
-	if v := literal(c, "POSTGRES_DB", "POSTGRESQL_DATABASE", "POSTGRES_DATABASE"); v != "" {
+	if v := literal(c, d.nameVars...); v != "" {
 		db.name, db.nameNote = v, ""
 	}
 	secretOf(live, c, &db)
 	return db
-}
-
-// container is the one that looks like PostgreSQL, else the first.
-func container(sts *appsv1.StatefulSet) (c corev1.Container, known bool) {
-	all := sts.Spec.Template.Spec.Containers
-	if i := slices.IndexFunc(all, func(c corev1.Container) bool { return says(c.Image, postgres) && !says(c.Image, []string{"exporter"}) }); i >= 0 {
-		return all[i], true
-	}
-	if len(all) > 0 {
-		return all[0], false
-	}
-	return corev1.Container{}, false
 }
 
 func says(text string, words []string) bool {
@@ -104,11 +78,11 @@ func secretOf(live Live, c corev1.Container, db *database) {
 		}
 		return nil
 	}
-	if k := key("POSTGRES_PASSWORD", "POSTGRESQL_PASSWORD", "POSTGRESQL_POSTGRES_PASSWORD", "PGPASSWORD"); k != nil {
+	if k := key(db.passwordVars...); k != nil {
 		db.secret, db.passwordKey = k.Name, k.Key
-		db.secretNote = Check + ": what the container reads; its user is often a superuser"
+		db.secretNote = Check + ": what the container reads; " + db.itsUser
 		db.keyNote = Check
-		if u := key("POSTGRES_USER", "POSTGRESQL_USERNAME", "PGUSER"); u != nil && u.Name == k.Name {
+		if u := key(db.userVars...); u != nil && u.Name == k.Name {
 			db.userKey, db.keyNote = u.Key, ""
 		}
 		return

@@ -38,6 +38,8 @@ type Live struct {
 	SnapshotClasses []SnapshotClass
 	// Deployments in which a CSI controller is looked for.
 	Deployments []appsv1.Deployment
+	// Velero is what there is of Velero; nil when the cluster does not serve its kinds.
+	Velero *Velero
 	// Kubeconfig and Context are how the cluster was reached.
 	Kubeconfig, Context string
 }
@@ -51,6 +53,18 @@ type Secret struct {
 
 // SnapshotClass is a VolumeSnapshotClass.
 type SnapshotClass struct{ Name, Driver string }
+
+// Velero is an installation of Velero.
+type Velero struct {
+	Namespace string
+	// Locations are its BackupStorageLocations in S3, the default one first.
+	Locations []BackupLocation
+	// Schedules are the names of those whose backups hold the workload's namespace.
+	Schedules []string
+}
+
+// BackupLocation is a BackupStorageLocation: spec.objectStorage.bucket and prefix, spec.config's region and s3Url.
+type BackupLocation struct{ Name, Bucket, Prefix, Region, Endpoint string }
 
 // Init writes the plan. It parses and validates, except in lines that are marked FILL IN.
 func Init(live Live) ([]byte, error) {

@@ -87,8 +87,87 @@ func owned() Live {
 	return live
 }
 
+// ledger is a MariaDB beside an exporter, in a cluster with Velero.
+func ledger() Live {
+	live := shop()
+	live.StatefulSet.Namespace, live.StatefulSet.Name = "ledger", "ledger-db"
+	live.HPAs, live.Services = nil, nil
+	live.StatefulSet.Spec.Template.Spec.Containers = []corev1.Container{
+		{Name: "metrics", Image: "quay.example/mysqld-exporter:0.15", Ports: []corev1.ContainerPort{{ContainerPort: 9104}}},
+		{Name: "db", Image: "mariadb:10.11", Ports: []corev1.ContainerPort{{Name: "mysql", ContainerPort: 3307}},
+			Env: []corev1.EnvVar{{Name: "MARIADB_DATABASE", Value: "ledger"}, {Name: "MARIADB_ROOT_PASSWORD", ValueFrom: secretKey("ledger-db", "root")}}},
+	}
+	live.Velero = &Velero{Namespace: "backups", Schedules: []string{"nightly", "weekly"}, Locations: []BackupLocation{
+		{Name: "default", Bucket: "backups.example", Prefix: "velero/prod", Region: "eu-central-1", Endpoint: "https://s3.example"}, {Name: "old", Bucket: "old.example"}}}
+	return live
+}
+
+func TestEngine(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		container corev1.Container
+		engine    plan.Engine
+		port      int32
+		note      string
+	}{
+		{"image of PostgreSQL", corev1.Container{Image: "postgis/postgis:16"}, plan.PostgreSQL, 5432, "from image"},
+		{"image of MySQL", corev1.Container{Image: "percona/percona-server:8.0"}, plan.MySQL, 3306, "from image"},
+		{"image before port", corev1.Container{Image: "mysql:8", Ports: []corev1.ContainerPort{{ContainerPort: 5432}}}, plan.MySQL, 3306, "from image"},
+		{"port of MySQL", corev1.Container{Image: "registry.example/db:1", Ports: []corev1.ContainerPort{{ContainerPort: 3306}}}, plan.MySQL, 3306, "CHECK: from port 3306"},
+		{"port of PostgreSQL", corev1.Container{Image: "registry.example/db:1", Ports: []corev1.ContainerPort{{ContainerPort: 5432}}}, plan.PostgreSQL, 5432, "CHECK: from port 5432"},
+		{"variable of MySQL", corev1.Container{Image: "registry.example/db:1", Env: []corev1.EnvVar{{Name: "MYSQL_ROOT_PASSWORD", ValueFrom: secretKey("s", "k")}}}, plan.MySQL, 3306, "CHECK: from variable MYSQL_ROOT_PASSWORD"},
+		{"an exporter", corev1.Container{Image: "mysqld-exporter", Ports: []corev1.ContainerPort{{ContainerPort: 3306}}}, plan.PostgreSQL, 5432, "tells nothing"},
+		{"nothing", corev1.Container{Image: "registry.example/db:1"}, plan.PostgreSQL, 5432, "tells nothing"},
+	} {
+		sts := &appsv1.StatefulSet{}
+		sts.Spec.Template.Spec.Containers = []corev1.Container{tc.container}
+		db := guess(Live{StatefulSet: sts})
+		if db.engine != tc.engine || db.port != tc.port || !strings.Contains(db.engineNote, tc.note) {
+			t.Errorf("%s: %s at %d, %s", tc.name, db.engine, db.port, db.engineNote)
+		}
+	}
+}
+
+// TestProposalsParse takes the proposals' comment signs away: what is left must be a plan.
+func TestProposalsParse(t *testing.T) {
+	text, err := Init(ledger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	manifests := false
+	for line := range strings.Lines(string(text)) {
+		bare := strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(bare, "manifests:"):
+			manifests = true
+			continue
+		case manifests && strings.HasPrefix(bare, "path:"):
+			continue
+		case strings.HasPrefix(bare, "# heartbeat:"), strings.HasPrefix(bare, "# canary:"), strings.HasPrefix(bare, "# tls:"), strings.HasPrefix(bare, "# velero:"),
+			strings.HasPrefix(bare, "#   location:"), strings.HasPrefix(bare, "#   region:"), strings.HasPrefix(bare, "#   endpoint:"),
+			strings.HasPrefix(bare, "#   storageLocation:"), strings.HasPrefix(bare, "#   namespace:"), strings.HasPrefix(bare, "#   schedule:"),
+			strings.HasPrefix(bare, "#   rehearsal:"), strings.HasPrefix(bare, "#   integrity:"):
+			line = strings.Replace(line, "# ", "", 1)
+		}
+		lines = append(lines, line)
+	}
+	p, problems := plan.Parse("ledger", []byte(strings.Join(lines, "")))
+	if err := problems.Err(); err != nil {
+		t.Fatalf("%v in\n%s", err, strings.Join(lines, ""))
+	}
+	v, db := p.Spec.Inventory.Velero, p.Spec.Workload.Database
+	if v == nil || v.Location != "s3://backups.example/velero/prod" || v.Schedule != "nightly" || v.Namespace != "backups" || v.StorageLocation != "default" ||
+		v.Region != "eu-central-1" || v.Endpoint != "https://s3.example" || db.Heartbeat == nil || db.Canary == nil || db.TLS != plan.TLSPrefer {
+		t.Errorf("%+v, %+v", v, db)
+	}
+	if db.Engine != plan.MySQL || db.Port != 3307 || db.Name != "ledger" || db.Credentials.Secret.PasswordKey != "root" {
+		t.Errorf("%+v", db)
+	}
+}
+
 func TestInit(t *testing.T) {
-	for name, live := range map[string]Live{"shop": shop(), "bare": bare(), "owned": owned()} {
+	for name, live := range map[string]Live{"shop": shop(), "bare": bare(), "owned": owned(), "ledger": ledger()} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Init(live)
 			if err != nil {

@@ -50,13 +50,14 @@ func (w *writer) workload(live Live) {
 	w.value(2, "namespace", sts.Namespace)
 	w.value(2, "statefulSet", sts.Name, replicas(sts.Spec.Replicas))
 	w.line(2, "database:")
-	w.value(3, "engine", string(plan.PostgreSQL), db.engineNote)
+	w.value(3, "engine", string(db.engine), db.engineNote)
 	w.line(3, fmt.Sprintf("port: %d", db.port), db.portNote)
 	for _, s := range live.Services {
 		w.note(3, "Service %s: %s", s.Name, ports(s))
 	}
 	w.value(3, "name", db.name, db.nameNote)
-	w.note(3, "The gate refuses a superuser: give it a role that may only read.")
+	w.note(3, "The gate refuses a superuser: give it a role that may only read. It can be in Secrets Manager as well:")
+	w.note(3, "credentials: {secretsManager: {id: NAME-OR-ARN, usernameKey: username, passwordKey: password}}")
 	w.line(3, "credentials:")
 	w.line(4, "secret:")
 	w.value(5, "name", db.secret, db.secretNote)
@@ -67,14 +68,16 @@ func (w *writer) workload(live Live) {
 			w.note(4, "Secret %s has the keys %s", s.Name, strings.Join(slices.Sorted(slices.Values(s.Keys)), ", "))
 		}
 	}
-	w.value(3, "pod", plan.DefaultPod, `primary: the one pod that is not in recovery; each: every pod on its own; "0": that ordinal`)
+	w.value(3, "pod", plan.DefaultPod, `primary: the one pod that is no replica; each: every pod on its own; "0": that ordinal`)
 	w.off(3, "statementTimeout", "spec.workload.database.statementTimeout")
+	w.note(3, "tls: %s  # when the server offers it; or %s", plan.TLSPrefer, plan.TLSRequire)
 	w.note(3, "Each query returns one row with one column; expect has one of equals, atLeast, atMost, matches.")
 	w.line(3, "queries:")
 	w.value(4, "- name", "tables", Check+": ask for rows that a restored database must have")
-	w.value(5, "sql", "SELECT count(*) FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema')")
+	w.value(5, "sql", db.tables)
 	w.line(5, "expect:")
 	w.line(6, "atLeast: 1")
+	w.data()
 }
 
 func replicas(n *int32) string {
@@ -123,6 +126,7 @@ func (w *writer) inventory(live Live) {
 	w.line(1, "inventory:")
 	w.line(2, "manifests:")
 	w.value(3, "path", planName(live.StatefulSet.Name)+"-inventory", "a directory, or s3://bucket/prefix")
+	w.velero(live.Velero)
 	w.off(2, "maxAge", "spec.inventory.maxAge")
 }
 

@@ -30,7 +30,7 @@ func rules() map[string]rule {
 		"spec.workload.statefulSet":                    shape(subdomain, 253),
 		db + ".engine":                                 enum(string(plan.PostgreSQL), string(plan.MySQL)),
 		db + ".port":                                   port,
-		db + ".name":                                   shape("", 63),
+		db + ".name":                                   shape("", 64),
 		db + ".credentials":                            exactlyOne("secret", "environment", "secretsManager"),
 		db + ".credentials.secret.name":                shape(subdomain, 253),
 		db + ".credentials.secret.usernameKey":         byDefault(plan.DefaultUsernameKey),

@@ -1,4 +1,4 @@
--- The same rows at every deployment. No sequence, no clock, no random number.
+-- The same rows at every deployment, but for the heartbeat. No sequence, no clock, no random number.
 BEGIN;
 CREATE TABLE customers (
   id    integer PRIMARY KEY,
@@ -16,8 +16,13 @@ INSERT INTO customers
 INSERT INTO orders
   SELECT i, 1 + (i * 37) % {{customers}}, 100 + (i * 7919) % 99900, timestamptz '2026-01-01 00:00:00+00' + i * interval '7 minutes'
   FROM generate_series(1, {{orders}}) AS i;
+-- When the shop last did something: the newest row that comes back tells how much was lost.
+CREATE TABLE heartbeat (at timestamptz NOT NULL);
+-- A value that must come back byte by byte.
+CREATE TABLE canary (value text NOT NULL);
+INSERT INTO canary VALUES ({{canary}});
 CREATE ROLE {{reader}} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD {{password}};
 GRANT CONNECT ON DATABASE {{database}} TO {{reader}};
 GRANT USAGE ON SCHEMA public TO {{reader}};
-GRANT SELECT ON customers, orders TO {{reader}};
+GRANT SELECT ON customers, orders, heartbeat, canary TO {{reader}};
 COMMIT;

@@ -12,6 +12,7 @@ import (
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/infra/local/stack"
 	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/velero"
 )
 
 // Shop is a running stack with the sample deployed.
@@ -20,6 +21,8 @@ type Shop struct {
 	Dir     string
 	Options sample.Options
 	Client  *cluster.Client
+	// Plan and VeleroPlan are the files of the plans whose inventory is the manifest bundle and the Velero backups.
+	Plan, VeleroPlan string
 }
 
 // Up starts a stack of the test's own and deploys the sample. Both end with the test. The programs must have been built.
@@ -43,7 +46,7 @@ func Up(t *testing.T) *Shop {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if t.Failed() {
-			for _, c := range []string{stack.NodeAgent, stack.CSIDriver, stack.Kwok} {
+			for _, c := range []string{stack.NodeAgent, stack.CSIDriver, stack.Kwok, stack.Velero} {
 				t.Logf("end of %s's log:\n%s", c, process.Tail(s.Layout().Log(c), 4000))
 			}
 		}
@@ -52,14 +55,25 @@ func Up(t *testing.T) *Shop {
 		}
 	})
 	o := sample.Options{Kubeconfig: s.Kubeconfig(), StackDir: dir, Dir: sample.DefaultDir(dir)}
-	if _, err := sample.Deploy(t.Context(), o); err != nil {
+	d, err := sample.Deploy(t.Context(), o)
+	if err != nil {
 		t.Fatalf("deploy the sample: %v", err)
 	}
 	c, err := cluster.FromKubeconfig(o.Kubeconfig, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Shop{s, dir, o, c}
+	return &Shop{s, dir, o, c, d.Plan, d.VeleroPlan}
+}
+
+// Backup takes a Velero backup of the shop and fails the test unless it completes.
+func (s *Shop) Backup(t *testing.T, name string) *velero.Backup {
+	t.Helper()
+	b, err := sample.Backup(t.Context(), s.Client, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // WantOrders fails the test unless the servers hold these orders, by ordinal.

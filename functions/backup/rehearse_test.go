@@ -1,0 +1,169 @@
+package backup
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"fallbackchain.io/fallback/shared/backup/backuptest"
+	"fallbackchain.io/fallback/shared/plan"
+	"fallbackchain.io/fallback/shared/run"
+	"fallbackchain.io/fallback/shared/signal"
+	"fallbackchain.io/fallback/shared/steptest"
+)
+
+// target has what backuptest's workload needs.
+func target() []string {
+	return []string{
+		"{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: fast}, provisioner: csi.example.com}",
+		"{apiVersion: v1, kind: Namespace, metadata: {name: shop}}",
+		"{apiVersion: storage.k8s.io/v1, kind: CSINode, metadata: {name: n1}, spec: {drivers: [{name: csi.example.com, nodeID: n1}]}}",
+		"{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: csi.example.com}}",
+		"{apiVersion: velero.io/v1, kind: BackupStorageLocation, metadata: {name: default, namespace: velero}, spec: {objectStorage: {bucket: velero, prefix: shop}}," +
+			" status: {phase: Available, lastValidationTime: '2026-11-21T01:59:30Z'}}",
+		"{apiVersion: velero.io/v1, kind: Backup, metadata: {name: new, namespace: velero}, spec: {storageLocation: default}}",
+	}
+}
+
+func rehearse(t *testing.T, mode run.Mode, p *plan.Plan, store *backuptest.Store, objects ...string) (run.Rehearsal, *steptest.World) {
+	t.Helper()
+	w := world(t, mode, p, store, objects...)
+	b, err := choose(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Run.Backup = &b
+	s, err := (&Handler{Env: w.Env}).Handle(t.Context(), "rehearse", "RehearseRestore", w.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _ := s.(run.Rehearsal)
+	if !run.Fits(r) {
+		t.Errorf("the section is too large")
+	}
+	if writes := w.Writes(); len(writes) > 0 {
+		t.Errorf("it wrote %v", writes)
+	}
+	return r, w
+}
+
+func TestRehearse(t *testing.T) {
+	all := target()
+	for _, tc := range []struct {
+		name    string
+		mode    run.Mode
+		change  func(*plan.Plan, *backuptest.Store)
+		objects []string
+		phase   run.Phase
+		stop    string
+	}{
+		{"a drill without Velero", run.Drill, nil, all[:4], run.Refused, "BackupStorageLocation"},
+		{"the plan only wants to know", run.Drill, func(p *plan.Plan, _ *backuptest.Store) { p.Spec.Inventory.Velero.Rehearsal = plan.RehearsalReports }, all[:4], run.Passed, "BackupStorageLocation"},
+		{"a backup that does not verify", run.Drill, func(_ *plan.Plan, s *backuptest.Store) { s.Delete(backuptest.Key("new", ".tar.gz")) }, all, run.Refused, "the backup"},
+		{"evaluate of a backup that does not verify", run.Evaluate, func(_ *plan.Plan, s *backuptest.Store) { s.Delete(backuptest.Key("new", ".tar.gz")) }, all, run.Refused, "the backup"},
+		{"a drill that nothing is in the way of", run.Drill, nil, all, run.Passed, ""},
+		{"evaluate, likewise", run.Evaluate, nil, all, run.Passed, ""},
+		{"a drill without its StorageClass", run.Drill, nil, all[1:], run.Refused, "StorageClass fast"},
+		{"evaluate, where it comes back from the backup", run.Evaluate, nil, all[1:], run.Passed, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			store, p := backuptest.NewStore(taken("new", time.Hour)), velero()
+			if tc.change != nil {
+				tc.change(p, store)
+			}
+			r, _ := rehearse(t, tc.mode, p, store, tc.objects...)
+			if tc.stop == "" {
+				if r.Phase != tc.phase || run.Stops(r.Findings) || r.Asked == 0 {
+					t.Errorf("%+v", r)
+				}
+				return
+			}
+			if r.Phase != tc.phase || !found(r.Findings, run.Stop, tc.stop) || !strings.Contains(r.Message, "stop a restore") {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestABackupThatWasChanged after it was verified is not used, by whatever name.
+func TestABackupThatWasChanged(t *testing.T) {
+	store := backuptest.NewStore(taken("new", time.Hour))
+	w := world(t, run.Drill, velero(), store, target()...)
+	b, err := choose(w)
+	if err != nil || b.Phase != run.Verified {
+		t.Fatalf("%v %+v", err, b)
+	}
+	w.Run.Backup = &b
+	s, err := w.Env.Open(t.Context(), "X", w.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Flip(backuptest.Key("new", ".tar.gz"), -10)
+	if _, r, err := s.VerifiedInventory(t.Context()); err != nil || r.Status != signal.False || !strings.Contains(r.Message, "not the one that was verified") {
+		t.Errorf("%v %+v", err, r)
+	}
+}
+
+// TestTheInventoryIsTheChosenBackup, and it is read once for all that ask.
+func TestTheInventoryIsTheChosenBackup(t *testing.T) {
+	store := backuptest.NewStore(taken("new", time.Hour))
+	w := world(t, run.Recover, velero(), store)
+	b, err := choose(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Run.Backup = &b
+	store.Add(taken("newer", time.Minute))
+	before := store.Opened(backuptest.Key("new", ".tar.gz"))
+	for range 3 {
+		s, err := w.Env.Open(t.Context(), "X", w.Run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle, r, err := s.VerifiedInventory(t.Context())
+		if err != nil || r.Status != signal.True || bundle == nil {
+			t.Fatalf("%v %+v", err, r)
+		}
+		if objects, broken := bundle.Objects(t.Context()); len(objects) < 5 || len(broken) > 0 || len(bundle.Snapshots) != 2 {
+			t.Errorf("%d objects, %d snapshots, %v", len(objects), len(bundle.Snapshots), broken)
+		}
+	}
+	if n := store.Opened(backuptest.Key("new", ".tar.gz")) - before; n != 1 || store.Opened(backuptest.Key("newer", ".tar.gz")) != 0 {
+		t.Errorf("the tarball was read %d times", n)
+	}
+	w.Pass(47 * time.Hour)
+	s, _ := w.Env.Open(t.Context(), "X", w.Run)
+	if _, r, _ := s.VerifiedInventory(t.Context()); r.Status != signal.False || r.Reason != "TooOld" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestNoRestorePoint: what the run has not verified is no inventory.
+func TestNoRestorePoint(t *testing.T) {
+	for name, tc := range map[string]struct {
+		run  func(*run.Run)
+		want signal.Status
+		why  string
+	}{
+		"not chosen": {func(*run.Run) {}, signal.Unknown, "NoRestorePoint"},
+		"a fault":    {func(r *run.Run) { r.Faults = map[string]run.CaughtFault{"backup": {Error: "Unavailable", Cause: "S3"}} }, signal.Unknown, "Unavailable"},
+		"wrong":      {func(r *run.Run) { r.Backup = &run.Backup{Phase: run.Failed, Status: signal.False, Reason: "TooOld"} }, signal.False, "TooOld"},
+		"not read": {func(r *run.Run) {
+			r.Backup = &run.Backup{Phase: run.Failed, Status: signal.Unknown, Reason: "Unreadable"}
+		}, signal.Unknown, "Unreadable"},
+		"of an older run": {func(r *run.Run) { r.Backup = &run.Backup{Phase: run.Failed, Reason: "TooOld"} }, signal.Unknown, "TooOld"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world(t, run.Recover, velero(), backuptest.NewStore(taken("new", time.Hour)))
+			tc.run(&w.Run)
+			s, err := w.Env.Open(t.Context(), "X", w.Run)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, r, err := s.VerifiedInventory(t.Context())
+			if b != nil || err != nil || r.Status != tc.want || r.Reason != tc.why {
+				t.Errorf("%v %+v", err, r)
+			}
+		})
+	}
+}

@@ -1,0 +1,4 @@
+package backup
+
+// ReadWithin is Read with another limit.
+var ReadWithin = read
