@@ -162,6 +162,9 @@ type BackupStorageLocation struct {
 		} `json:"objectStorage"`
 		// AccessMode is ReadWrite or ReadOnly.
 		AccessMode string `json:"accessMode,omitempty"`
+		// Default tells that Velero takes it when nothing is said; Config is the provider's (region, s3Url).
+		Default bool              `json:"default,omitempty"`
+		Config  map[string]string `json:"config,omitempty"`
 	} `json:"spec"`
 	Status struct {
 		// Phase is Available or Unavailable.
@@ -185,6 +188,11 @@ type Schedule struct {
 	Spec              struct {
 		Schedule string `json:"schedule"`
 		Paused   bool   `json:"paused,omitempty"`
+		// Template is the spec of its backups.
+		Template struct {
+			IncludedNamespaces []string `json:"includedNamespaces,omitempty"`
+			ExcludedNamespaces []string `json:"excludedNamespaces,omitempty"`
+		} `json:"template"`
 	} `json:"spec"`
 	Status struct {
 		// Phase is New, Enabled or FailedValidation.

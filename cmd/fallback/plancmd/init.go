@@ -108,6 +108,7 @@ func (o initOptions) read(ctx context.Context, warn func(string, ...any)) (plani
 	for _, s := range list[snapshotClass](r, cluster.VolumeSnapshotClasses, "") {
 		live.SnapshotClasses = append(live.SnapshotClasses, planinit.SnapshotClass{Name: s.Name, Driver: s.Driver})
 	}
+	live.Velero = veleroOf(r, o.namespace)
 	return live, ctx.Err()
 }
 

@@ -17,6 +17,7 @@ import (
 	"fallbackchain.io/fallback/functions/rollbackpoint"
 	"fallbackchain.io/fallback/functions/teardown"
 	"fallbackchain.io/fallback/functions/volumesync"
+	"fallbackchain.io/fallback/shared/awsedge/secrets"
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/lease"
@@ -46,7 +47,7 @@ func (r *Runner) steps(k keeper) map[string]walk.Handler {
 		"controlplane":  walk.Adapt((&controlplane.Handler{Env: env}).Handle),
 		"degraded":      walk.Adapt((&degraded.Handler{Env: env}).Handle),
 		"backup":        walk.Adapt((&backupstep.Handler{Env: env}).Handle),
-		"gate":          walk.Adapt((&gate.Handler{Env: env}).Handle),
+		"gate":          walk.Adapt((&gate.Handler{Env: env, Secrets: secrets.Default()}).Handle),
 		"rollback":      walk.Adapt((&rollback.Handler{Env: env}).Handle),
 		"teardown":      walk.Adapt((&teardown.Handler{Env: env}).Handle),
 		"report":        walk.Adapt((&reportstep.Handler{Env: env, Store: report.Directory{Dir: r.Store.Dir}, Visits: r.visits}).Handle),
