@@ -179,6 +179,10 @@ func restored(s run.Restore, end time.Time) []mark {
 	var volumes *time.Time
 	if s.Velero != nil {
 		volumes = s.Velero.CompletedAt
+		// Velero's times have whole seconds: one that seems to lie before the objects' own, which were seen to the millisecond, does not.
+		if o := s.ObjectsAt; volumes != nil && o != nil && volumes.Before(*o) && o.Sub(*volumes) < time.Second {
+			volumes = o
+		}
 	}
 	ready := or(s.ReadyAt)
 	if ready.IsZero() {

@@ -104,6 +104,10 @@ func TestSegments(t *testing.T) {
 			run.Run{Restore: &run.Restore{ObjectsAt: when(500), VolumesAt: when(700), ScheduledAt: when(750), ReadyAt: when(800), Velero: &run.VeleroRestore{CompletedAt: when(600)}}},
 			[]Visit{admitted, visit("lease", "acquire", 150, 200), visit("quarantine", "check", 300, 400), restored},
 			"Detect 100ms, Decide 200ms, Isolate 100ms, Restore objects 100ms, Volumes 100ms, Bound 100ms, Scheduled 50ms, Ready 50ms, Gate 200ms", nil},
+		"Velero's own time has whole seconds": {
+			run.Run{Restore: &run.Restore{ObjectsAt: when(500), VolumesAt: when(700), ScheduledAt: when(750), ReadyAt: when(800), Velero: &run.VeleroRestore{CompletedAt: when(0)}}},
+			[]Visit{admitted, visit("lease", "acquire", 150, 200), visit("quarantine", "check", 300, 400), restored},
+			"Detect 100ms, Decide 200ms, Isolate 100ms, Restore objects 100ms, Volumes 0s, Bound 200ms, Scheduled 50ms, Ready 50ms, Gate 200ms", nil},
 		"a restore that recorded nothing": {
 			run.Run{Restore: &run.Restore{}}, []Visit{admitted, visit("quarantine", "check", 300, 400), restored},
 			"Detect 100ms, Decide 200ms, Isolate 100ms, Ready (with Restore objects, Volumes, Bound and Scheduled) 500ms, Gate 100ms",
