@@ -17,6 +17,11 @@ func TestBuildFlags(t *testing.T) {
 			t.Errorf("%q lacks %s", got, want)
 		}
 	}
+	velero := "github.com/vmware-tanzu/velero"
+	got, err = buildFlags(Group{VersionOf: velero}, []byte("module m\nrequire "+velero+" v1.18.3\n"))
+	if want := velero + "/pkg/buildinfo.Version=v1.18.3"; err != nil || !strings.Contains(strings.Join(got, " "), want) {
+		t.Errorf("%q, %v; expected %s", got, err, want)
+	}
 	if _, err := buildFlags(Group{VersionOf: "k8s.io/kubernetes"}, []byte("module m\n")); err == nil {
 		t.Error("no version, expected an error")
 	}

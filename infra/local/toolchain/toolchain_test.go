@@ -174,6 +174,11 @@ func TestKeyFollowsEveryInput(t *testing.T) {
 		}
 		check(name, g)
 	}
+	main := filepath.Join(c.Source, "infra/local/tools/hello/hello/main.go")
+	if err := os.WriteFile(main, []byte("package main\n\nfunc main() {}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check("the module's own program", g)
 	more := g
 	more.Binaries = append([]string{"other"}, g.Binaries...)
 	check("another program", more)
