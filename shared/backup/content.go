@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"maps"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -26,22 +27,22 @@ type content struct {
 	last     item
 	lastJSON []byte
 	lastOK   bool
-	// single holds the digests of objects whose second copy did not follow at once.
-	single map[item]uint64
-	seed   maphash.Seed
-	// unlisted are in the tarball and not in the resource list, nor were they added by an operation.
-	claims    map[string]claim
-	formats   int
-	formatIs  string
-	objects   int
-	stateful  bool
-	systemUID string
+	// single and early hold the digests of objects whose second copy did not follow at once, and of second copies that came first: what
+	// Velero adds when it finalizes a backup is in no order.
+	single, early map[item]uint64
+	seed          maphash.Seed
+	claims        map[string]claim
+	formats       int
+	formatIs      string
+	objects       int
+	stateful      bool
+	systemUID     string
 	// seen replaces the resource list where there is none.
 	seen map[string]bool
 }
 
 func newContent(v *verification, list resourceList) *content {
-	return &content{v: v, list: list, kinds: map[string]string{}, resources: map[string]string{}, single: map[item]uint64{},
+	return &content{v: v, list: list, kinds: map[string]string{}, resources: map[string]string{}, single: map[item]uint64{}, early: map[item]uint64{},
 		seed: maphash.MakeSeed(), claims: map[string]claim{}, seen: map[string]bool{}}
 }
 
@@ -68,8 +69,7 @@ func (c *content) object(it item, data []byte) {
 		return
 	}
 	if it.version == "" {
-		c.keepSingle()
-		c.last, c.lastJSON, c.lastOK = it, append(c.lastJSON[:0], data...), true
+		c.first(it, data)
 	}
 	h, err := scanObject(data)
 	if err != nil {
@@ -85,6 +85,17 @@ func (c *content) object(it item, data []byte) {
 	}
 }
 
+// first keeps an object for the comparison with its second copy.
+func (c *content) first(it item, data []byte) {
+	c.keepSingle()
+	if sum, ok := c.early[it]; ok {
+		delete(c.early, it)
+		c.compare(it, sum == maphash.Bytes(c.seed, data))
+		return
+	}
+	c.last, c.lastJSON, c.lastOK = it, append(c.lastJSON[:0], data...), true
+}
+
 // keepSingle puts the object before away when its second copy has not been met.
 func (c *content) keepSingle() {
 	if c.lastOK {
@@ -95,20 +106,24 @@ func (c *content) keepSingle() {
 
 // copy compares the second copy of an object with the first.
 func (c *content) copy(it item, data []byte) {
-	first := item{resource: it.resource, namespace: it.namespace, name: it.name}
-	same := false
+	first := it.unversioned()
 	if c.lastOK && c.last == first {
-		same = bytes.Equal(c.lastJSON, data)
 		c.lastOK = false
-	} else if sum, ok := c.single[first]; ok {
-		same = sum == maphash.Bytes(c.seed, data)
-		delete(c.single, first)
-	} else {
-		c.wrong("a restore reads the first copy and would not find the object", "%s is there only below its version %s", first, it.version)
+		c.compare(first, bytes.Equal(c.lastJSON, data))
 		return
 	}
+	sum := maphash.Bytes(c.seed, data)
+	if have, ok := c.single[first]; ok {
+		delete(c.single, first)
+		c.compare(first, have == sum)
+		return
+	}
+	c.early[first] = sum
+}
+
+func (c *content) compare(it item, same bool) {
 	if !same {
-		c.wrong("it is not known which copy is the right one", "%s has two copies that differ", first)
+		c.wrong("it is not known which copy is the right one", "%s has two copies that differ", it)
 	}
 }
 
@@ -162,7 +177,7 @@ func (c *content) count(it item, h header) {
 		return
 	case listed:
 		names[name] = true
-	case c.v.added[item{resource: it.resource, namespace: it.namespace, name: it.name}]:
+	case c.v.added[it.unversioned()]:
 	default:
 		c.v.wrong(ReasonContent, c.subject(), "something put it there after Velero wrote the list, and a restore would create it",
 			"%s is in the tarball and not in the resource list", it)
@@ -204,9 +219,11 @@ func (c *content) remember(it item, data []byte) {
 // finish says what is missing, after the whole tarball was read.
 func (c *content) finish() {
 	c.keepSingle()
-	if n := len(c.single); n > 0 {
-		first := slices.MinFunc(slices.Collect(maps.Keys(c.single)), func(a, b item) int { return bytes.Compare([]byte(a.String()), []byte(b.String())) })
-		c.wrong("the tarball is not as Velero wrote it", "%d objects have no second copy below their version, the first is %s", n, first)
+	for _, it := range sortedItems(c.early) {
+		c.wrong("a restore reads the first copy and would not find the object", "%s is there only below its version", it)
+	}
+	if left := sortedItems(c.single); len(left) > 0 {
+		c.wrong("the tarball is not as Velero wrote it", "%d objects have no second copy below their version, the first is %s", len(left), left[0])
 	}
 	for _, kind := range slices.Sorted(maps.Keys(c.list)) {
 		var lost []string
@@ -229,4 +246,8 @@ func (c *content) finish() {
 	if c.objects == 0 {
 		c.wrong("nothing would come back", "holds no object")
 	}
+}
+
+func sortedItems(m map[item]uint64) []item {
+	return slices.SortedFunc(maps.Keys(m), func(a, b item) int { return strings.Compare(a.String(), b.String()) })
 }

@@ -20,10 +20,10 @@ import (
 // ContentsLimit is the most bytes that the objects of one namespace may have as JSON, with the cluster-scoped ones that go with them.
 const ContentsLimit = 256 << 20
 
-// ErrTooLarge: the objects have more bytes than are read into memory.
+// ErrTooLarge tells that the objects have more bytes than are read into memory.
 var ErrTooLarge = errors.New("the namespace's objects are larger than they may be")
 
-// ErrOther: the backup is not the one that was verified.
+// ErrOther tells that the backup is not the one that was verified.
 var ErrOther = fmt.Errorf("the backup is not the one that was verified: %w", objectstore.ErrChanged)
 
 // clusterScoped are the resources beside the namespace's of which objects may go with it. Of these only what the namespace names is
@@ -113,14 +113,12 @@ func (k *keeper) object(it item, data []byte) {
 	}
 	wanted := it.namespace == k.namespace
 	if it.namespace == "" {
-		switch {
-		case it.resource == "namespaces":
+		wanted = slices.Contains(clusterScoped(), it.resource)
+		if it.resource == "namespaces" {
 			wanted = it.name == k.namespace
 			if it.name == metav1.NamespaceSystem {
 				k.system(data)
 			}
-		default:
-			wanted = slices.Contains(clusterScoped(), it.resource)
 		}
 	}
 	if !wanted {

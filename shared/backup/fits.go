@@ -159,7 +159,11 @@ func (v *verification) claims() {
 	subject := keyOf(v.name, kindVolumeInfo)
 	known := map[string]bool{}
 	for _, i := range v.infos {
-		known[i.PVCNamespace+"/"+i.PVCName] = true
+		at := i.PVCNamespace + "/" + i.PVCName
+		if _, held := v.content.claims[at]; !held && i.PVCName != "" {
+			v.warn(subject, "its data may be there, and nothing would ask for it", "%s is not in the tarball", i)
+		}
+		known[at] = true
 	}
 	for _, at := range slices.Sorted(maps.Keys(v.content.claims)) {
 		c := v.content.claims[at]

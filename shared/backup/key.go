@@ -15,7 +15,7 @@ import (
 	"os"
 )
 
-// ErrSignature: the signature was verified, and it is not the key's of these bytes.
+// ErrSignature tells that a signature was verified, and is not the key's of these bytes.
 var ErrSignature = errors.New("the signature is not the key's")
 
 // PublicKey verifies with the public half of a key.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"fallbackchain.io/fallback/shared/backup/objectstore"
 	"fallbackchain.io/fallback/shared/signal"
 )
 
@@ -128,7 +129,7 @@ func (m *Manifest) encode() ([]byte, error) {
 // small reads a whole object that must be small.
 func small(ctx context.Context, s Store, o Object, limit int64) ([]byte, error) {
 	if o.Size > limit {
-		return nil, fmt.Errorf("has %d bytes, expected at most %d", o.Size, limit)
+		return nil, fmt.Errorf("%w: it has %d, expected at most %d", objectstore.ErrLength, o.Size, limit)
 	}
 	b, err := openBody(ctx, s, o, false)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"fallbackchain.io/fallback/shared/signal"
 )
 
-// ErrNotSealed: the backup has findings that stop a restore, and what is wrong is not made trustworthy by a signature.
+// ErrNotSealed tells that the backup has findings that stop a restore, and what is wrong is not made trustworthy by a signature.
 var ErrNotSealed = errors.New("the backup does not verify")
 
 // Seal verifies a backup and writes its manifest, signed: the digest and version of every object as they were read just now. It

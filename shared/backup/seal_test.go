@@ -183,7 +183,7 @@ func TestVerifyWithManifest(t *testing.T) {
 		"signature missing":  {func(_ *testing.T, s *backuptest.Store, _ *backup.Expectation) { s.Delete(signatureKey) }, signal.False, signal.False, run.Stop, signatureKey, "is missing"},
 		"signature too large": {func(_ *testing.T, s *backuptest.Store, _ *backup.Expectation) {
 			s.Set(signatureKey, make([]byte, 5000))
-		}, signal.Unknown, signal.Unknown, run.Stop, signatureKey, "5000 bytes"},
+		}, signal.Unknown, signal.False, run.Stop, signatureKey, "it has 5000"},
 		"manifest refused": {func(_ *testing.T, s *backuptest.Store, _ *backup.Expectation) {
 			s.Fault(manifestKey, backuptest.Refused)
 		}, signal.Unknown, signal.Unknown, run.Stop, manifestKey, "refused"},

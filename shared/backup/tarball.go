@@ -68,6 +68,11 @@ func (it item) at() string {
 	return it.namespace + "/" + it.name
 }
 
+// unversioned is the item of the copy that a restore reads.
+func (it item) unversioned() item {
+	return item{resource: it.resource, namespace: it.namespace, name: it.name}
+}
+
 func (it item) String() string { return it.resource + " " + it.at() }
 
 // group of the resource; empty for the core group.

@@ -221,7 +221,7 @@ func (v *verification) verified() Verified {
 		out.Objects = v.content.objects
 	}
 	_, out.Sealed = v.find(kindManifest)
-	if out.Message = v.verdict.message(); v.status == signal.True {
+	if out.Message = v.message(); v.status == signal.True {
 		out.Message = fmt.Sprintf("%d objects and %d volumes, taken %s ago from Kubernetes %s", out.Objects, len(out.Volumes),
 			v.exp.Now.Sub(out.at()).Round(time.Second), out.KubernetesVersion)
 		if v.integrity == signal.True {

@@ -51,12 +51,17 @@ func golden(t *testing.T, name string, v backup.Verified) {
 	}
 }
 
+func hpa(version string) string {
+	return `{"apiVersion":"autoscaling/` + version + `","kind":"HorizontalPodAutoscaler","metadata":{"name":"web","namespace":"shop"}}`
+}
+
 func TestVerifyGood(t *testing.T) {
 	for name, c := range map[string]struct {
 		spec   backuptest.Spec
 		sealed bool
 	}{
 		"good": {}, "sealed": {sealed: true}, "moved": {spec: backuptest.Spec{Moved: true, Schedule: "nightly"}}, "lists": {spec: backuptest.Spec{CSILists: true}},
+		"versions": {spec: backuptest.Spec{More: map[string][]string{"horizontalpodautoscalers.autoscaling": {hpa("v2")}}, Versions: map[string][]string{"horizontalpodautoscalers.autoscaling": {hpa("v1")}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, exp := backuptest.NewStore(c.spec), expectation()
@@ -187,7 +192,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"list names twice":   {spec: change(resources, doc(func(d map[string]any) { d["v1/Secret"] = []string{"shop/credentials", "shop/credentials"} })), subject: resources, problem: "names v1/Secret shop/credentials twice", reason: backup.ReasonContent},
 		"list is no list":    {spec: change(resources, text(`{"v1/Secret":{}}`)), subject: resources, problem: "expected a list of names", reason: backup.ReasonObjectBroken},
 		"list cut":           {spec: change(resources, text(`{"v1/Secret":["shop/cr`)), subject: resources, problem: "ends before its end", reason: backup.ReasonObjectBroken},
-		"object lost":        {spec: change(service, func([]byte) []byte { return nil }), subject: tarball, problem: "services shop/db is there only below its version v1", reason: backup.ReasonContent},
+		"object lost":        {spec: change(service, func([]byte) []byte { return nil }), subject: tarball, problem: "services shop/db is there only below its version", reason: backup.ReasonContent},
 		"copy lost":          {spec: change("tar:resources/services/v1-preferredversion/namespaces/shop/db.json", func([]byte) []byte { return nil }), subject: tarball, problem: "have no second copy", reason: backup.ReasonContent},
 		"copies differ":      {spec: change(service, doc(func(d map[string]any) { d["spec"] = nil })), subject: tarball, problem: "services shop/db has two copies that differ", reason: backup.ReasonContent},
 		"object is no JSON":  {spec: change(service, text(`{"kind":}`)), subject: tarball, problem: "services shop/db: is not valid JSON", reason: backup.ReasonContent},
@@ -196,14 +201,18 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"object's group":     {spec: change(service, doc(func(d map[string]any) { d["apiVersion"] = "apps/v1" })), subject: tarball, problem: `of kind "Service" and apiVersion "apps/v1"`, reason: backup.ReasonContent},
 		"object's version":   {spec: change(service, doc(func(d map[string]any) { d["apiVersion"] = "v2" })), subject: tarball, problem: "services shop/db is in the tarball and not in the resource list", reason: backup.ReasonContent},
 		"object's kind":      {spec: change("tar:resources/persistentvolumeclaims/namespaces/shop/data-db-1.json", doc(func(d map[string]any) { d["kind"] = "Pod" })), subject: tarball, problem: "holds a /Pod, the other objects there are of kind /PersistentVolumeClaim", reason: backup.ReasonContent},
-		"no format":          {spec: change("tar:metadata/version", func([]byte) []byte { return nil }), subject: tarball, problem: "has 0 entries metadata/version", reason: backup.ReasonContent},
-		"other format":       {spec: change("tar:metadata/version", text("1.0.0\n")), subject: tarball, problem: `has the format "1.0.0", velero-backup.json says "1.1.0"`, reason: backup.ReasonContent},
-		"tar without end":    {spec: change(tarball, func(b []byte) []byte { return b[:len(b)-1024] }), subject: tarball, problem: "its tar archive has no end", reason: backup.ReasonObjectBroken},
-		"tar with half end":  {spec: change(tarball, func(b []byte) []byte { return b[:len(b)-512] }), subject: tarball, problem: "its tar", reason: backup.ReasonObjectBroken},
-		"tar cut":            {spec: change(tarball, func(b []byte) []byte { return b[:len(b)-3000] }), subject: tarball, problem: "its tar stream is broken", reason: backup.ReasonObjectBroken},
-		"tar and more":       {spec: change(tarball, func(b []byte) []byte { return append(b, "more"...) }), subject: tarball, problem: "behind the end of its tar archive", reason: backup.ReasonObjectBroken},
-		"tar and tar":        {spec: change(tarball, func(b []byte) []byte { return append(b, b...) }), subject: tarball, problem: "behind the end of its tar archive", reason: backup.ReasonObjectBroken},
-		"nothing in it":      {spec: change(tarball, func(b []byte) []byte { return make([]byte, 1024) }), subject: tarball, problem: "holds no object", reason: backup.ReasonContent},
+		"data not added twice": {spec: backuptest.Spec{Moved: true, Change: map[string]func([]byte) []byte{"tar:resources/datauploads.velero.io/namespaces/velero/b1-0.json": doc(func(d map[string]any) { d["spec"] = 1 })}},
+			subject: tarball, problem: "datauploads.velero.io velero/b1-0 has two copies that differ", reason: backup.ReasonContent},
+		"another version's object": {spec: backuptest.Spec{Versions: map[string][]string{"horizontalpodautoscalers.autoscaling": {hpa("v1")}}, Change: map[string]func([]byte) []byte{
+			"tar:resources/horizontalpodautoscalers.autoscaling/v1/namespaces/shop/web.json": text(hpa("v2"))}}, subject: tarball, problem: `and apiVersion "autoscaling/v2"`, reason: backup.ReasonContent},
+		"no format":         {spec: change("tar:metadata/version", func([]byte) []byte { return nil }), subject: tarball, problem: "has 0 entries metadata/version", reason: backup.ReasonContent},
+		"other format":      {spec: change("tar:metadata/version", text("1.0.0\n")), subject: tarball, problem: `has the format "1.0.0", velero-backup.json says "1.1.0"`, reason: backup.ReasonContent},
+		"tar without end":   {spec: change(tarball, func(b []byte) []byte { return b[:len(b)-1024] }), subject: tarball, problem: "its tar archive has no end", reason: backup.ReasonObjectBroken},
+		"tar with half end": {spec: change(tarball, func(b []byte) []byte { return b[:len(b)-512] }), subject: tarball, problem: "its tar", reason: backup.ReasonObjectBroken},
+		"tar cut":           {spec: change(tarball, func(b []byte) []byte { return b[:len(b)-3000] }), subject: tarball, problem: "its tar stream is broken", reason: backup.ReasonObjectBroken},
+		"tar and more":      {spec: change(tarball, func(b []byte) []byte { return append(b, "more"...) }), subject: tarball, problem: "behind the end of its tar archive", reason: backup.ReasonObjectBroken},
+		"tar and tar":       {spec: change(tarball, func(b []byte) []byte { return append(b, b...) }), subject: tarball, problem: "behind the end of its tar archive", reason: backup.ReasonObjectBroken},
+		"nothing in it":     {spec: change(tarball, func(b []byte) []byte { return make([]byte, 1024) }), subject: tarball, problem: "holds no object", reason: backup.ReasonContent},
 
 		"volume failed":       {spec: volume(nil, "result", "failed"), subject: volumeinfo, problem: `claim shop/data-db-0 has the result "failed"`, reason: backup.ReasonVolumes},
 		"volume unknown":      {spec: volume(nil, "result", ""), subject: volumeinfo, problem: `has the result ""`, reason: backup.ReasonVolumes},
@@ -219,6 +228,9 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		})), subject: volumeinfo, problem: `has a PodVolumeBackup in phase "Failed"`, reason: backup.ReasonVolumes},
 		"not moved": {spec: backuptest.Spec{Moved: true, Change: map[string]func([]byte) []byte{volumeinfo: elements(func(e map[string]any) { in(e, "snapshotDataMovementInfo")["Phase"] = "Canceled" })}},
 			subject: volumeinfo, problem: `has a CSISnapshotWithDataMovement in phase "Canceled"`, reason: backup.ReasonVolumes},
+		"claim not in the tarball": {spec: change(volumeinfo, func(b []byte) []byte {
+			return append(bytes.TrimSuffix(bytes.TrimSpace(b), []byte("]")), `,{"pvcName":"gone","pvcNamespace":"shop","skipped":true}]`...)
+		}), severity: run.Warning, subject: volumeinfo, problem: "claim shop/gone is not in the tarball"},
 		"volume skipped":  {spec: change(volumeinfo, elements(func(e map[string]any) { e["skipped"], e["skippedReason"] = true, "policy" })), severity: run.Warning, subject: volumeinfo, problem: "claim shop/data-db-0 was skipped: policy"},
 		"claim not there": {spec: change(volumeinfo, text("[]")), subject: volumeinfo, problem: "claim shop/data-db-0 with the volume pvc-db-0 is not among the volumes", reason: backup.ReasonVolumes},
 		"elsewhere": {spec: change(volumeinfo, func(b []byte) []byte {

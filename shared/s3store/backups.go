@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -30,6 +31,7 @@ type BackupsS3 interface {
 type Backups struct {
 	s3          BackupsS3
 	bucket, key string
+	stall       time.Duration
 
 	mu sync.Mutex
 	// plain: the server does not list versions, or does not allow it.
@@ -44,7 +46,7 @@ func NewBackups(c BackupsS3, uri string) (*Backups, error) {
 	if err != nil {
 		return nil, fmt.Errorf("location %w", err)
 	}
-	return &Backups{s3: c, bucket: bucket, key: key}, nil
+	return &Backups{s3: c, bucket: bucket, key: key, stall: stallLimit}, nil
 }
 
 // full is the object's key in the bucket; below, the part of keys that is not the store's.
@@ -108,7 +110,7 @@ func (b *Backups) versions(ctx context.Context, prefix string) ([]objectstore.Ob
 		if !aws.ToBool(page.IsTruncated) {
 			return sorted(out), nil
 		}
-		if aws.ToString(page.NextKeyMarker) == "" {
+		if next := aws.ToString(page.NextKeyMarker); next == "" || (next == aws.ToString(in.KeyMarker) && aws.ToString(page.NextVersionIdMarker) == aws.ToString(in.VersionIdMarker)) {
 			return nil, errors.New("the server says that there is more and does not say where")
 		}
 		in.KeyMarker, in.VersionIdMarker = page.NextKeyMarker, page.NextVersionIdMarker
@@ -140,7 +142,8 @@ func (b *Backups) objects(ctx context.Context, prefix string) ([]objectstore.Obj
 		}
 		in.ContinuationToken = page.NextContinuationToken
 	}
-	return sorted(out), b.heads(ctx, out)
+	out = sorted(out)
+	return out, b.heads(ctx, out)
 }
 
 // heads asks for the objects' versions. An object that is gone by now, or another one, is left as it was listed: opening it tells.
@@ -173,12 +176,20 @@ func (b *Backups) heads(ctx context.Context, objects []objectstore.Object) error
 	return errors.Join(errs...)
 }
 
+// sorted names each object once, its newest version: what is written while it is listed is met on two pages, and so is the last object
+// of a page where a server (versitygw 1.8) begins the next one with it.
 func sorted(objects []objectstore.Object) []objectstore.Object {
-	slices.SortFunc(objects, func(a, b objectstore.Object) int { return strings.Compare(a.Key, b.Key) })
-	return objects
+	slices.SortStableFunc(objects, func(a, b objectstore.Object) int {
+		if d := strings.Compare(a.Key, b.Key); d != 0 {
+			return d
+		}
+		return b.Modified.Compare(a.Modified)
+	})
+	return slices.CompactFunc(objects, func(a, b objectstore.Object) bool { return a.Key == b.Key })
 }
 
-// Open reads exactly the version that was listed; where there are no versions, the object whose ETag was.
+// Open reads exactly the version that was listed; where there are no versions, the object whose ETag was. A server that sends nothing
+// for a while is given up.
 func (b *Backups) Open(ctx context.Context, o objectstore.Object) (io.ReadCloser, error) {
 	in := &s3.GetObjectInput{Bucket: aws.String(b.bucket), Key: aws.String(b.full(o.Key))}
 	switch {
@@ -187,15 +198,20 @@ func (b *Backups) Open(ctx context.Context, o objectstore.Object) (io.ReadCloser
 	case o.ETag != "":
 		in.IfMatch = aws.String(`"` + o.ETag + `"`)
 	}
-	out, err := b.s3.GetObject(ctx, in)
+	stall := newStalled(ctx, b.stall)
+	out, err := b.s3.GetObject(stall.ctx, in)
 	if err != nil {
+		err = stall.told(err)
+		stall.end()
 		return nil, b.plainly("get", o.Key, err)
 	}
+	stall.waits(false)
 	if n := out.ContentLength; n != nil && *n != o.Size {
 		_ = out.Body.Close() // nothing of it is wanted
+		stall.end()
 		return nil, fmt.Errorf("get %s: %w: it announces %d, the listing says %d", b.at(o.Key), objectstore.ErrLength, *n, o.Size)
 	}
-	return &exactly{body: out.Body, size: o.Size, what: "get " + b.at(o.Key)}, nil
+	return &exactly{body: &guarded{out.Body, stall}, size: o.Size, what: "get " + b.at(o.Key)}, nil
 }
 
 // Put writes an object that must not exist; fs.ErrExist when it does.

@@ -161,6 +161,53 @@ func forbidden() error {
 		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusForbidden}}, Err: &smithy.GenericAPIError{Code: "AccessDenied"}}}
 }
 
+// scripted answers with pages.
+type scripted struct {
+	BackupsS3
+	pages []*s3.ListObjectVersionsOutput
+}
+
+func (s *scripted) ListObjectVersions(context.Context, *s3.ListObjectVersionsInput, ...func(*s3.Options)) (*s3.ListObjectVersionsOutput, error) {
+	p := s.pages[0]
+	s.pages = s.pages[1:]
+	return p, nil
+}
+
+func page(next string, versions ...types.ObjectVersion) *s3.ListObjectVersionsOutput {
+	p := &s3.ListObjectVersionsOutput{Versions: versions, IsTruncated: aws.Bool(next != "")}
+	if next != "" && next != "?" {
+		p.NextKeyMarker = aws.String(next)
+	}
+	return p
+}
+
+// TestBackupsPages: pages that overlap, and such as never end.
+func TestBackupsPages(t *testing.T) {
+	at := time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
+	version := func(key, id string, later int, latest bool) types.ObjectVersion {
+		return types.ObjectVersion{Key: aws.String(key), VersionId: aws.String(id), IsLatest: aws.Bool(latest), LastModified: aws.Time(at.Add(time.Duration(later))), Size: aws.Int64(1), ETag: aws.String(`"e"`)}
+	}
+	list := func(pages ...*s3.ListObjectVersionsOutput) ([]objectstore.Object, error) {
+		b, err := NewBackups(&scripted{pages: pages}, "s3://bucket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.List(t.Context(), "backups/")
+	}
+	l, err := list(page("b", version("a", "1", 1, true), version("b", "1", 1, true)), page("b2", version("b", "2", 2, true), version("b", "1", 1, false)), page("", version("b", "2", 2, true), version("c", "null", 1, true)))
+	if err != nil || !slices.Equal(keys(l), []string{"a", "b", "c"}) || l[1].Version != "2" || l[2].Version != "" {
+		t.Errorf("%+v %v", l, err)
+	}
+	for name, pages := range map[string][]*s3.ListObjectVersionsOutput{
+		"the same page again": {page("b", version("a", "1", 1, true)), page("b", version("a", "1", 1, true)), page("b")},
+		"no marker":           {page("?", version("a", "1", 1, true))},
+	} {
+		if l, err := list(pages...); err == nil || l != nil {
+			t.Errorf("%s: %v", name, l)
+		}
+	}
+}
+
 // TestBackupsOfALyingServer: what S3 itself never does, and what stands in between may.
 func TestBackupsOfALyingServer(t *testing.T) {
 	const size = 100

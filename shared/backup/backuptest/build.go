@@ -32,6 +32,8 @@ type Spec struct {
 	Moved bool
 	// More objects, as JSON, by the name of their resource ("widgets.example.com").
 	More map[string][]string
+	// Versions are objects of versions that the server does not prefer, as JSON, by resource.
+	Versions map[string][]string
 	// CSILists writes the lists of CSI objects, which Velero did before 1.18.
 	CSILists bool
 	// Change edits what is written, just before: the objects beside the tarball uncompressed, by the ending of their name

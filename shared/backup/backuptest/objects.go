@@ -20,6 +20,11 @@ type objects struct {
 
 // add puts an object in as Velero does: without a version and below the preferred one, and into the resource list.
 func (o *objects) add(resource string, data []byte, listed bool) {
+	o.put(resource, data, listed, "", "-preferredversion/")
+}
+
+// put puts an object in below the versions of these endings; "" is without a version.
+func (o *objects) put(resource string, data []byte, listed bool, endings ...string) {
 	var h struct {
 		APIVersion string `json:"apiVersion"`
 		Kind       string `json:"kind"`
@@ -31,7 +36,10 @@ func (o *objects) add(resource string, data []byte, listed bool) {
 		dir, name = "namespaces/"+ns+"/", ns+"/"+name
 	}
 	version := h.APIVersion[strings.IndexByte(h.APIVersion, '/')+1:]
-	for _, v := range []string{"", version + "-preferredversion/"} {
+	for _, v := range endings {
+		if v != "" {
+			v = version + v
+		}
 		o.entries = append(o.entries, entry{"resources/" + resource + "/" + v + dir + h.Metadata.Name + ".json", data})
 	}
 	if listed {
@@ -94,7 +102,16 @@ func (s Spec) objects() objects {
 	}
 	if s.Moved {
 		for i := range s.Claims {
-			o.add("datauploads.velero.io", encode(map[string]any{"apiVersion": "velero.io/v2alpha1", "kind": "DataUpload", "metadata": meta("velero", fmt.Sprintf("%s-%d", s.Name, i), nil)}), false)
+			// What Velero adds when it finalizes comes in any order.
+			o.put("datauploads.velero.io", encode(map[string]any{"apiVersion": "velero.io/v2alpha1", "kind": "DataUpload", "metadata": meta("velero", fmt.Sprintf("%s-%d", s.Name, i), nil)}), false, "-preferredversion/")
+		}
+		for i := range s.Claims {
+			o.put("datauploads.velero.io", encode(map[string]any{"apiVersion": "velero.io/v2alpha1", "kind": "DataUpload", "metadata": meta("velero", fmt.Sprintf("%s-%d", s.Name, i), nil)}), false, "")
+		}
+	}
+	for _, resource := range sortedKeys(s.Versions) {
+		for _, doc := range s.Versions[resource] {
+			o.put(resource, []byte(doc), true, "/")
 		}
 	}
 	for _, names := range o.list {
