@@ -49,7 +49,7 @@ func (h *Handler) choose(ctx context.Context, s *step.Session) (run.Backup, erro
 		out.Message = "the plan requires a signed manifest and there is no key to verify it with"
 		return fit(out), nil
 	}
-	store, err := h.Env.Backups(slice, s.Plan)
+	store, err := s.BackupStore(slice)
 	if err != nil {
 		return out, storeFault("open "+v.Location, err)
 	}

@@ -7,6 +7,8 @@
 // is missing and a difference is in what keeps the workload from running, the tier refuses (OverwriteRefused) and
 // names the objects and fields. Claims are never made from their manifests alone, see claims.go.
 //
+// Thousands of objects take longer than one call: what start could not make in its slice, await makes, before it waits.
+//
 // In a drill only what the restore brings is brought back, as harmless as it makes it, and nothing that is cluster-scoped.
 package controlplane
 
@@ -52,22 +54,37 @@ func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.
 func start(ctx context.Context, s *step.Session) (run.Tier, error) {
 	sec := run.Tier{Phase: run.Started}
 	sec.Deadline = s.Deadline(s.Plan.Spec.Tiers.ControlPlaneReconcile.Budget)
-	bundle, err := verified(ctx, s)
+	slice, cancel := s.Slice(ctx, sec.Deadline)
+	defer cancel()
+	if s.Run.DryRun {
+		slice = ctx // nothing follows a dry run's start
+	}
+	w, compared, err := reconcile(ctx, slice, s, false)
 	if err != nil {
 		return sec, err
+	}
+	sec.Message = fmt.Sprintf("%d objects of the inventory compared: %s", compared, w.counts())
+	sec.Made, sec.ToMake = len(w.done), w.left
+	if w.left > 0 {
+		sec.Message += fmt.Sprintf("; %d are still to be made", w.left)
+	}
+	sec.List(w.found, w.done)
+	return sec, nil
+}
+
+// reconcile brings back what can be brought back until slice ends. again: an earlier call began it.
+func reconcile(ctx, slice context.Context, s *step.Session, again bool) (*work, int, error) {
+	bundle, err := verified(ctx, s)
+	if err != nil {
+		return nil, 0, err
 	}
 	defer func() { _ = bundle.Close() }()
 	objects, findings := bundle.Objects(ctx)
 	if len(findings) > 0 {
-		return sec, fault.Newf(fault.InventoryBroken, "read the inventory", "%s", findings[0])
+		return nil, 0, fault.Newf(fault.InventoryBroken, "read the inventory", "%s", findings[0])
 	}
-	w := &work{s: s, ch: s.Changer(), bundle: bundle}
-	if err := w.reconcile(ctx, objects); err != nil {
-		return sec, err
-	}
-	sec.Message = fmt.Sprintf("%d objects of the inventory compared: %s", len(objects), w.counts())
-	sec.List(w.found, w.done)
-	return sec, nil
+	w := &work{s: s, ch: s.Changer(), bundle: bundle, slice: slice, again: again}
+	return w, len(objects), w.reconcile(ctx, objects)
 }
 
 // verified opens the inventory and verifies it against the cluster that answers now.
@@ -93,10 +110,20 @@ func verified(ctx context.Context, s *step.Session) (*inventory.Bundle, error) {
 const again = 5 * time.Second
 
 func await(ctx context.Context, s *step.Session, sec run.Tier) (run.Tier, error) {
-	started := s.Now()
 	sec.Rounds++
 	slice, cancel := s.Slice(ctx, sec.Deadline)
 	defer cancel()
+	if sec.ToMake > 0 {
+		w, _, err := reconcile(ctx, slice, s, true)
+		if err != nil {
+			return sec, err
+		}
+		sec.Made, sec.ToMake = sec.Made+len(w.done), w.left
+	}
+	if sec.ToMake > 0 {
+		return unfinished(s, sec), nil
+	}
+	started := s.Now()
 	ns := s.Target()
 	sources := []cluster.Source{
 		{GVR: cluster.Pods, Namespace: ns}, {GVR: cluster.StatefulSets, Namespace: ns},
@@ -127,6 +154,15 @@ func await(ctx context.Context, s *step.Session, sec run.Tier) (run.Tier, error)
 		sec.Phase, sec.Message = run.Running, st.String()
 	}
 	return sec, nil
+}
+
+// unfinished is a section whose slice was over before everything was made.
+func unfinished(s *step.Session, sec run.Tier) run.Tier {
+	sec.Phase, sec.Message = run.Running, fmt.Sprintf("%d objects were made, %d are still to be made", sec.Made, sec.ToMake)
+	if s.Over(sec.Deadline) {
+		sec.Phase, sec.Reason, sec.Message = run.Failed, string(fault.BudgetExceeded), "the budget is over: "+sec.Message
+	}
+	return sec
 }
 
 // standing is what is still waited for.

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
@@ -74,7 +76,7 @@ func (w *work) extra(ctx context.Context, kept []*unstructured.Unstructured) err
 		kinds = append(kinds, change.Ref{GVR: m.Resource, Kind: gvk.Kind, Namespace: o.GetNamespace()})
 	}
 	for _, k := range kinds {
-		list, err := w.s.Cluster.Dynamic.Resource(k.GVR).Namespace(k.Namespace).List(ctx, metav1.ListOptions{})
+		list, err := w.list(ctx, k.GVR, k.Namespace)
 		if apierrors.IsForbidden(err) || apierrors.IsNotFound(err) {
 			w.foundf("extra %s objects could not be listed: %v", k.Kind, err)
 			continue
@@ -83,9 +85,9 @@ func (w *work) extra(ctx context.Context, kept []*unstructured.Unstructured) err
 			return cluster.Fault("list "+k.Kind+" objects", err)
 		}
 		var names []string
-		for i := range list.Items {
-			if o := &list.Items[i]; !known[k.Kind+"/"+o.GetName()] && !byController(o, w.ch.Run) {
-				names = append(names, o.GetName())
+		for _, name := range slices.Sorted(maps.Keys(list)) {
+			if o := list[name]; !known[k.Kind+"/"+name] && !byController(o, w.ch.Run) {
+				names = append(names, name)
 			}
 		}
 		if len(names) > 0 {
@@ -94,6 +96,52 @@ func (w *work) extra(ctx context.Context, kept []*unstructured.Unstructured) err
 		}
 	}
 	return nil
+}
+
+// listPage is how many objects one list request asks for.
+const listPage = 500
+
+// list reads the objects of a resource in a namespace once, by name: one request for hundreds of objects instead of one for each.
+func (w *work) list(ctx context.Context, gvr schema.GroupVersionResource, namespace string) (map[string]*unstructured.Unstructured, error) {
+	if have, ok := w.live[gvr]; ok {
+		return have, nil
+	}
+	out := map[string]*unstructured.Unstructured{}
+	for o := (metav1.ListOptions{Limit: listPage}); ; {
+		l, err := w.s.Cluster.Dynamic.Resource(gvr).Namespace(namespace).List(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		for i := range l.Items {
+			out[l.Items[i].GetName()] = &l.Items[i]
+		}
+		if o.Continue = l.GetContinue(); o.Continue == "" {
+			break
+		}
+	}
+	if w.live == nil {
+		w.live = map[schema.GroupVersionResource]map[string]*unstructured.Unstructured{}
+	}
+	w.live[gvr] = out
+	return out, nil
+}
+
+// get reads an object: from the list of its kind in the target namespace, where that may be listed. It is nil when it does not exist.
+func (w *work) get(ctx context.Context, r change.Ref) (*unstructured.Unstructured, error) {
+	if r.Namespace == w.s.Target() {
+		list, err := w.list(ctx, r.GVR, r.Namespace)
+		if err == nil {
+			return list[r.Name], nil
+		}
+		if !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+	}
+	have, err := w.s.Cluster.Dynamic.Resource(r.GVR).Namespace(r.Namespace).Get(ctx, r.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return have, err
 }
 
 // byController tells what controllers or this run have made, which nobody misses in an inventory.

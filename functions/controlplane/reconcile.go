@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"fallbackchain.io/fallback/shared/change"
@@ -28,6 +29,12 @@ type work struct {
 	s      *step.Session
 	ch     *change.Changer
 	bundle *inventory.Bundle
+	// slice bounds the changes of this call; left are those that it did not come to. again: another call came before it.
+	slice context.Context
+	left  int
+	again bool
+	// live are the objects of the namespace that were listed, by resource and name.
+	live map[schema.GroupVersionResource]map[string]*unstructured.Unstructured
 
 	found, done              []string
 	missing, changed, extras int
@@ -82,7 +89,7 @@ func (w *work) reconcile(ctx context.Context, objects []*unstructured.Unstructur
 	if err := w.report(ctx, states, len(namespaces)+len(claims)); err != nil {
 		return err
 	}
-	if err := w.bring(ctx, namespaces, states, claims); err != nil {
+	if err := w.bring(ctx, namespaces, states, claims); err != nil || w.left > 0 {
 		return err
 	}
 	if err := w.extra(ctx, kept); err != nil {
@@ -94,35 +101,44 @@ func (w *work) reconcile(ctx context.Context, objects []*unstructured.Unstructur
 	return nil
 }
 
-// bring makes the changes, in order.
+// bring makes the changes, in order, until the slice is over.
 func (w *work) bring(ctx context.Context, namespaces []*unstructured.Unstructured, states []state, claims []missingClaim) error {
+	var changes []func() error
 	for _, n := range namespaces {
-		if _, err := w.ch.Apply(ctx, n, false, "the inventory holds it and the cluster does not"); err != nil {
-			return err
-		}
-		w.didf("created Namespace %s", n.GetName())
-	}
-	for _, st := range states {
-		if !afterClaims(st.object) {
-			if err := w.apply(ctx, st); err != nil {
+		changes = append(changes, func() error {
+			if _, err := w.ch.Apply(ctx, n, false, "the inventory holds it and the cluster does not"); err != nil {
 				return err
+			}
+			w.didf("created Namespace %s", n.GetName())
+			return nil
+		})
+	}
+	of := func(after bool) {
+		for _, st := range states {
+			if afterClaims(st.object) == after && (!st.exists || len(st.fields) > 0) {
+				changes = append(changes, func() error { return w.apply(ctx, st) })
 			}
 		}
 	}
+	of(false)
 	for _, c := range claims {
-		if err := w.claim(ctx, c); err != nil {
-			return err
-		}
+		changes = append(changes, func() error { return w.claim(ctx, c) })
 	}
-	for _, st := range states {
-		if afterClaims(st.object) {
-			if err := w.apply(ctx, st); err != nil {
-				return err
-			}
+	of(true)
+	for i, change := range changes {
+		if w.over() {
+			w.left = len(changes) - i
+			break
+		}
+		if err := change(); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+// over tells whether this call's time for changes is.
+func (w *work) over() bool { return w.slice.Err() != nil }
 
 // namespaces are those that must be created first: the run's own, and those of Extra in its scope.
 func (w *work) namespaces(ctx context.Context, kept []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
@@ -170,14 +186,17 @@ func (w *work) compare(ctx context.Context, o *unstructured.Unstructured) (st st
 		return st, fault.From(err).Err.Error() + " (" + name + ")", nil
 	}
 	ri := w.s.Cluster.Dynamic.Resource(m.Resource).Namespace(o.GetNamespace())
-	have, err := ri.Get(ctx, o.GetName(), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return st, "", nil
-	}
+	have, err := w.get(ctx, st.ref)
 	if err != nil {
 		return st, "", cluster.Fault("read "+name, err)
 	}
+	if have == nil {
+		return st, "", nil
+	}
 	st.exists, st.ref.UID = true, have.GetUID()
+	if w.again && have.GetLabels()[change.LabelRun] == w.ch.Run {
+		return st, "", nil // an earlier call made it a moment ago
+	}
 	patch := Patch(have, o)
 	if len(patch) == 0 {
 		return st, "", nil
@@ -217,7 +236,7 @@ func (w *work) report(ctx context.Context, states []state, others int) error {
 		}
 	}
 	w.missing += missing
-	if missing+others > 0 || len(stop) == 0 || w.s.Plan.Spec.Tiers.ControlPlaneReconcile.Overwrite {
+	if w.again || missing+others > 0 || len(stop) == 0 || w.s.Plan.Spec.Tiers.ControlPlaneReconcile.Overwrite {
 		return nil
 	}
 	f, err := volume.ReadWorkload(ctx, w.s.Cluster, w.s.Target(), w.s.Plan.Spec.Workload.StatefulSet)

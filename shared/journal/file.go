@@ -33,6 +33,10 @@ type record struct {
 type file struct {
 	path string
 	mu   sync.Mutex
+	// size of the file after this process's last write, and intents in it then: a journal of thousands of entries is not read
+	// again for each, unless another process has written to it. 0: not known.
+	size    int64
+	intents int
 }
 
 // Open returns the run's journal; the same object for the same run, so that all writers share one lock.
@@ -76,11 +80,26 @@ func (f *file) append(r record) error {
 	if err := w.Truncate(end); err != nil {
 		return err
 	}
-	if _, err := w.WriteAt(append(b, '\n'), end); err != nil {
+	f.size = 0
+	b = append(b, '\n')
+	if _, err := w.WriteAt(b, end); err != nil {
 		// What could be written of a full disk's last line is cut off again, so that the file stays readable.
 		return errors.Join(err, w.Truncate(end))
 	}
-	return w.Sync()
+	if err := w.Sync(); err != nil {
+		return err
+	}
+	f.size = end + int64(len(b))
+	return nil
+}
+
+// counted is how many intents the file has.
+func (f *file) counted() (int, error) {
+	if info, err := os.Stat(f.path); err == nil && f.size > 0 && info.Size() == f.size {
+		return f.intents, nil
+	}
+	es, err := f.entries()
+	return len(es), err
 }
 
 // wholeLines is the offset behind the last newline.
@@ -110,24 +129,40 @@ func wholeLines(r io.ReadSeeker) (int64, error) {
 func (f *file) Intend(_ context.Context, i Intent) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	es, err := f.entries()
+	n, err := f.counted()
 	if err != nil {
 		return 0, err
 	}
-	i.Seq = len(es) + 1
-	return i.Seq, f.append(record{Intent: &i})
+	i.Seq = n + 1
+	f.intents = n // until the append has succeeded
+	if err := f.append(record{Intent: &i}); err != nil {
+		return i.Seq, err
+	}
+	f.intents++
+	return i.Seq, nil
 }
 
 func (f *file) Done(_ context.Context, d Done) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.append(record{Done: &d})
+	return f.result(record{Done: &d})
 }
 
 func (f *file) Undone(_ context.Context, u Undone) error {
+	return f.result(record{Undone: &u})
+}
+
+// result appends a record that is no intent.
+func (f *file) result(r record) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.append(record{Undone: &u})
+	info, err := os.Stat(f.path)
+	known := err == nil && f.size > 0 && info.Size() == f.size
+	if err := f.append(r); err != nil {
+		return err
+	}
+	if !known {
+		f.size = 0 // somebody else wrote too: the intents are counted again
+	}
+	return nil
 }
 
 func (f *file) Entries(context.Context) ([]Entry, error) {

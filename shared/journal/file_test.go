@@ -86,3 +86,32 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestTwoProcesses write one journal in turn: neither takes a number that the other has taken, nor loses a record.
+func TestTwoProcesses(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	a, err := (&Files{Dir: dir}).Open(ctx, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := (&Files{Dir: dir}).Open(ctx, "r")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		j := []Journal{a, b, a}[i%3]
+		seq, err := j.Intend(ctx, Intent{Verb: Create, Undo: UndoDelete})
+		if err != nil || seq != i+1 {
+			t.Fatalf("%d: %d %v", i, seq, err)
+		}
+		if i%2 == 0 {
+			if err := []Journal{b, a}[i%4/2].Done(ctx, Done{Seq: seq}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	es, err := a.Entries(ctx)
+	if err != nil || len(es) != 30 {
+		t.Errorf("%d %v", len(es), err)
+	}
+}

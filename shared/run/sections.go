@@ -215,6 +215,9 @@ type Tier struct {
 	// Found is what was wrong, Done is what was changed (each is in the journal too).
 	Found []string `json:"found,omitempty"`
 	Done  []string `json:"done,omitempty"`
+	// Made and ToMake count the changes of a Start that did not end within one call: Await goes on with the rest.
+	Made   int `json:"made,omitempty"`
+	ToMake int `json:"toMake,omitempty"`
 }
 
 // Finding is one thing that was found out about a backup or a restore that has not begun.
