@@ -225,7 +225,7 @@ func (w *awaited) results(ctx context.Context) {
 	if err != nil {
 		lines = append(lines, "the results cannot be read: "+err.Error())
 	}
-	v.Items = run.Few(lines, listItems, listRunes)
+	v.Items = run.Few(lines, resultItems, listRunes)
 	w.out.Velero = &v
 	if len(r.Errors) > 0 {
 		w.out.Message += ": " + strings.Join(run.Few(r.Errors, 3, listRunes), "; ")

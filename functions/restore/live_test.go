@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -51,9 +52,6 @@ func TestLiveVelero(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, rerr := os.ReadFile(d.Plan); rerr == nil { // TEMPORARY
-		_ = os.WriteFile(d.Plan, []byte(strings.Replace(string(b), "kind: RowCount\n        sql: SELECT count(*) FROM orders o", "kind: Smoke\n        sql: SELECT count(*) FROM orders o", 1)), 0o600)
-	}
 	if l.plan, err = plan.Load(d.Plan); err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +72,7 @@ func TestLiveVelero(t *testing.T) {
 	l.retainVolumes(t)
 	l.backup(t, "shop-1")
 	t.Run("drill, and again", l.drillTwice)
+	t.Run("data is moved", l.dataIsMoved)
 	t.Run("velero dies in mid restore", l.veleroDies)
 }
 
@@ -256,6 +255,8 @@ func (l *live) drillTwice(t *testing.T) {
 			t.Fatalf("restore: %s %s %+v", r.Phase, r.Message, r.Velero)
 		}
 		d.gate()
+		// Where the claims are bound at once, Velero gives their volumes production's reclaim policy; here they wait for their pods.
+		l.retainVolumes(t)
 		d.teardown("start")
 		if u := d.teardown("await"); u.Phase != run.Undone || len(u.Left) > 0 {
 			t.Fatalf("teardown: %s: %s", u.Phase, u.Message)
@@ -277,21 +278,20 @@ func (l *live) veleroDies(t *testing.T) {
 	name := velero.RestoreName(d.run.ID)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	var phase velero.Phase
-	if ok, err := l.c.WaitFor(ctx, 0, []cluster.Source{{GVR: velero.Restores, Namespace: stack.VeleroNamespace}}, func(ctx context.Context) (bool, error) {
-		r, err := cluster.Get[velero.Restore](ctx, l.c, velero.Restores, stack.VeleroNamespace, name)
-		if err == nil {
-			phase = r.Status.Phase
-		}
-		return phase.Begun(), err
+	// The first claim is there, the StatefulSet is not.
+	claims := cluster.Source{GVR: cluster.PersistentVolumeClaims, Namespace: d.run.Restore.Namespace, Options: metav1.ListOptions{LabelSelector: velero.LabelRestore + "=" + name}}
+	if ok, err := l.c.WaitFor(ctx, 0, []cluster.Source{claims}, func(ctx context.Context) (bool, error) {
+		have, err := cluster.List[corev1.PersistentVolumeClaim](ctx, l.c, claims.GVR, claims.Namespace, claims.Options)
+		return len(have) > 0, err
 	}); err != nil || !ok {
-		t.Fatalf("the Restore is %q: %v", phase, err)
+		t.Fatalf("Velero restored no claim: %v", err)
 	}
 	if err := l.stack.KillComponent(stack.Velero); err != nil {
 		t.Fatal(err)
 	}
-	if phase != velero.InProgress {
-		t.Fatalf("the Restore was %s already when it was seen", phase)
+	r, err := cluster.Get[velero.Restore](ctx, l.c, velero.Restores, stack.VeleroNamespace, name)
+	if err != nil || r.Status.Phase != velero.InProgress {
+		t.Fatalf("the Restore is %q by now: %v", r.Status.Phase, err)
 	}
 	if r := d.restore("await"); r.Phase != run.Failed || r.Reason != "BudgetExceeded" {
 		t.Fatalf("restore: %s %s %s", r.Phase, r.Reason, r.Message)
@@ -317,5 +317,82 @@ func (l *live) veleroDies(t *testing.T) {
 	}
 	if diff := cmp.Diff(before, l.existing(t)); diff != "" {
 		t.Errorf("something came back: %s", diff)
+	}
+}
+
+// dataIsMoved stands in for the node agent, which moves data from the bucket: a DataDownload belongs to the Restore, and the test sets
+// its status. Velero itself is done long before.
+func (l *live) dataIsMoved(t *testing.T) {
+	before := l.existing(t)
+	downloads := l.c.Dynamic.Resource(velero.DataDownloads).Namespace(stack.VeleroNamespace)
+	set := func(name, phase string) {
+		t.Helper()
+		patch := []byte(`{"status":{"phase":"` + phase + `","message":"said by the test"}}`)
+		if u, err := downloads.Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		} else if got, _, _ := unstructured.NestedString(u.Object, "status", "phase"); got != phase {
+			t.Fatalf("the status was not set: %v", u.Object)
+		}
+	}
+	for _, tc := range []struct {
+		end   string
+		phase run.Phase
+		says  string
+	}{{"Completed", run.Succeeded, "pods are ready"}, {"Failed", run.Failed, "data of claim data-pg-1 (DataDownload moved) is Failed: said by the test"}} {
+		d := l.drill(t, nil)
+		d.restore("start")
+		name := velero.RestoreName(d.run.ID)
+		r, err := cluster.Get[velero.Restore](t.Context(), l.c, velero.Restores, stack.VeleroNamespace, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dd := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "velero.io/v2alpha1", "kind": "DataDownload",
+			"metadata": map[string]any{"name": "moved", "namespace": stack.VeleroNamespace, "labels": map[string]any{velero.LabelRestore: name},
+				"ownerReferences": []any{map[string]any{"apiVersion": velero.APIVersion, "kind": "Restore", "name": name, "uid": string(r.UID), "controller": true}}},
+			"spec": map[string]any{"backupStorageLocation": stack.StorageLocation, "operationTimeout": "10m0s", "snapshotID": "k", "sourceNamespace": "shop",
+				"targetVolume": map[string]any{"namespace": d.run.Restore.Namespace, "pvc": "data-pg-1", "pv": ""}}}}
+		if _, err := downloads.Create(t.Context(), dd, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		set("moved", "InProgress")
+		type answer struct {
+			r   run.Restore
+			err error
+		}
+		done := make(chan answer, 1)
+		go func() {
+			r, err := (&restore.Handler{Env: d.env}).Handle(t.Context(), "await", "AwaitRestore", d.run)
+			done <- answer{r, err}
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		ok, err := l.c.WaitFor(ctx, 0, []cluster.Source{{GVR: velero.Restores, Namespace: stack.VeleroNamespace}}, func(ctx context.Context) (bool, error) {
+			have, err := cluster.Get[velero.Restore](ctx, l.c, velero.Restores, stack.VeleroNamespace, name)
+			return err == nil && have.Status.Phase == velero.Completed, err
+		})
+		cancel()
+		if err != nil || !ok {
+			t.Fatalf("the Restore is not Completed: %v", err)
+		}
+		if err := sample.AwaitReady(t.Context(), l.c, d.run.Restore.Namespace); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case a := <-done:
+			t.Fatalf("the await ended before the data was there: %s %s %v", a.r.Phase, a.r.Message, a.err)
+		default:
+		}
+		set("moved", tc.end)
+		a := <-done
+		if a.err != nil || a.r.Phase != tc.phase || !strings.Contains(a.r.Message, tc.says) || a.r.Velero.DataDownloads != 1 {
+			t.Errorf("%s: %s %s %+v %v", tc.end, a.r.Phase, a.r.Message, a.r.Velero, a.err)
+		}
+		d.run.Restore = &a.r
+		d.teardown("start")
+		if u := d.teardown("await"); u.Phase != run.Undone || len(u.Left) > 0 {
+			t.Fatalf("teardown: %s: %s", u.Phase, u.Message)
+		}
+		if diff := cmp.Diff(before, l.existing(t)); diff != "" {
+			t.Errorf("the drill left or took something: %s", diff)
+		}
 	}
 }

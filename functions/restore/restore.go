@@ -39,9 +39,10 @@ func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.
 
 // Bounds of the section's lists: the journal has every claim and object.
 const (
-	claimItems = 8
-	listItems  = 20
-	listRunes  = 160
+	claimItems  = 8
+	listItems   = 20
+	resultItems = 10
+	listRunes   = 160
 )
 
 // isolated refuses to restore into a namespace whose quarantine was not verified at the plan's level.

@@ -146,7 +146,10 @@ func (p *composed) objects() error {
 			if gk.Kind == "StatefulSet" && o.GetName() == statefulSet {
 				return fault.Newf(fault.NotQualified, "restore StatefulSet "+statefulSet, "%s", why)
 			}
-			p.leftOut = append(p.leftOut, title(o)+": "+why+" (it is restored without effect)")
+			if own := gk.Kind == "ConfigMap" || gk.Kind == "ServiceAccount"; !own { // the namespace has its own already
+				why += " (it is restored without effect)"
+			}
+			p.leftOut = append(p.leftOut, title(o)+": "+why)
 		} else {
 			p.count++
 		}

@@ -162,14 +162,14 @@ func TestStartVelero(t *testing.T) {
 		t.Error(d)
 	}
 	if d := cmp.Diff([]string{
-		"ConfigMap kube-root-ca.crt: each namespace gets its own (it is restored without effect)",
+		"ConfigMap kube-root-ca.crt: each namespace gets its own",
 		"Deployment agent: its pods use the node's own namespaces (hostNetwork), which no NetworkPolicy holds (it is restored without effect)",
 		"Ingress web: it would take production's traffic",
 		"RoleBinding ops: it binds nobody of the drill (it is restored without effect)",
 		"Secret sh.helm.release.v1.shop.v1: Helm's record of production's release (it is restored without effect)",
 		"Secret token: a token of production's service account (it is restored without effect)",
 		"Service out: it points outside the quarantine (it is restored without effect)",
-		"ServiceAccount default: each namespace gets its own (it is restored without effect)",
+		"ServiceAccount default: each namespace gets its own",
 		"StorageClass fast: cluster-scoped: a drill changes nothing outside its namespace",
 	}, slices.Sorted(slices.Values(out.LeftOut))); d != "" {
 		t.Error(d)

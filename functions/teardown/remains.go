@@ -120,6 +120,13 @@ func remainsOfVelero(ctx context.Context, s *step.Session, ch *change.Changer, o
 			return nil, cluster.Fault("read "+gvr.Resource+" "+r.namespace+"/"+r.name, err)
 		}
 	}
+	records, err := r.records(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range records {
+		add(cluster.ConfigMaps, &records[i], true, "Velero's note of the Restore")
+	}
 	for _, gvr := range []schema.GroupVersionResource{velero.DataDownloads, velero.PodVolumeRestores} {
 		moves, err := r.all(ctx, gvr, r.namespace, r.ofRestore())
 		if err != nil {

@@ -180,6 +180,9 @@ func changer(s *step.Session, entries []journal.Entry) *change.Changer {
 			made["namespace"] = true
 		case e.Object.Resource == velero.Restores.Resource && e.Object.Namespace == ch.Scope.Velero && (e.Done == nil || e.Done.Error == ""):
 			made["restore"] = true
+			if e.Done != nil && e.Done.UID != "" {
+				ch.Scope.RestoreUID = e.Done.UID
+			}
 		}
 	}
 	ch.Scope.Remade = made["namespace"] && made["restore"]

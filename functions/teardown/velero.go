@@ -2,7 +2,6 @@ package teardown
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,12 +39,6 @@ func restoredOf(s *step.Session, ch *change.Changer, deadline *time.Time) *resto
 	return &restored{s: s, ch: ch, namespace: s.Plan.Spec.Inventory.Velero.Namespace, name: velero.RestoreName(s.Run.ID), deadline: *deadline}
 }
 
-// share is how much of the teardown's budget Velero gets to end a Restore that is in progress, and then again to delete it.
-func (r *restored) share() time.Duration { return r.s.Plan.Spec.Drill.TeardownBudget.D() / 3 }
-
-// idle is how long Velero gets to delete a Restore that it is not working on.
-const idle = time.Minute
-
 // remove takes away what Velero made, in the order in which nothing is lost and nothing is left: the contents of the backup's snapshots
 // let go of them, the Restore goes (so that Velero makes nothing any more), then workloads, claims with their volumes, snapshots, and
 // contents. It lists what it still waits for. slice bounds the waiting; without wait only what can be issued at once is.
@@ -58,6 +51,12 @@ func (r *restored) remove(ctx, slice context.Context, wait bool) (waits []string
 	}
 	// Whatever Velero made until its Restore was gone.
 	if err := r.keepSnapshots(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.deleteRecords(ctx); err != nil {
+		return nil, err
+	}
+	if mine, err := r.ownNamespace(ctx); err != nil || !mine {
 		return nil, err
 	}
 	if err := r.dropVolumes(ctx); err != nil {
@@ -77,6 +76,20 @@ func (r *restored) remove(ctx, slice context.Context, wait bool) (waits []string
 		return list(why), err
 	}
 	return nil, r.deleteContents(ctx)
+}
+
+// ownNamespace tells whether the drill's namespace is gone, or this run's; nothing is taken from one that somebody else made under its
+// name.
+func (r *restored) ownNamespace(ctx context.Context) (bool, error) {
+	ns, err := r.s.Cluster.Dynamic.Resource(cluster.Namespaces).Get(ctx, r.s.Target(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, cluster.Fault("read namespace "+r.s.Target(), err)
+	}
+	label := ns.GetLabels()[change.LabelRun]
+	return label == r.s.Run.ID || (label == "" && r.ch.Scope.Remade), nil
 }
 
 func list(s string) []string {
@@ -158,107 +171,6 @@ func policyOf(o *unstructured.Unstructured) string {
 	return p
 }
 
-// release ends the Restore: one in progress is waited for, for its share of the budget; then it is deleted, which Velero does with the
-// files of it in the bucket; and when Velero does not, as when it is down, its finalizer is taken off. That finalizer guards those
-// files and nothing else (velero.Finalizer), and without the Restore a Velero that starts again restores nothing. why says what is
-// waited for; empty: it is gone.
-func (r *restored) release(ctx, slice context.Context, wait bool) (why string, err error) {
-	have, err := r.restore(ctx)
-	if err != nil || have == nil || have.Labels[change.LabelRun] != r.s.Run.ID {
-		return "", err
-	}
-	phase := have.Status.Phase
-	stuck := r.s.Run.Restore != nil && r.s.Run.Restore.Reason == string(fault.BudgetExceeded) // it had its time
-	until := r.deadline.Add(-2 * r.share())
-	if have.DeletionTimestamp == nil && phase.Begun() && !phase.Ended() && !stuck && r.s.Now().Before(until) {
-		ended, err := r.watch(slice, until, wait, func(now *velero.Restore) bool { return now == nil || now.Status.Phase.Ended() })
-		if err != nil {
-			return "", err
-		}
-		if !ended && r.s.Now().Before(until) {
-			return fmt.Sprintf("Restore %s/%s is %s", r.namespace, r.name, phase), nil
-		}
-	}
-	ref := change.Ref{GVR: velero.Restores, Kind: "Restore", Namespace: r.namespace, Name: r.name, UID: have.UID}
-	if err := r.ch.Delete(ctx, ref, change.DeleteOptions{Undo: journal.UndoNothing}, "this run made it: Velero is to restore nothing any more"); err != nil {
-		return "", err
-	}
-	if r.ch.DryRun {
-		return "", nil
-	}
-	until = r.s.Now()
-	if have.DeletionTimestamp != nil {
-		until = have.DeletionTimestamp.Time
-	}
-	patience := r.share()
-	if !phase.Begun() || phase.Ended() {
-		patience = min(patience, idle)
-	}
-	if until = until.Add(patience); until.After(r.deadline.Add(-r.share())) {
-		until = r.deadline.Add(-r.share()) // the rest needs its time too
-	}
-	isGone := func(now *velero.Restore) bool { return now == nil || now.UID != have.UID }
-	gone, err := r.watch(slice, until, wait, isGone)
-	if err != nil || gone {
-		return "", err
-	}
-	if r.s.Now().Before(until) {
-		return fmt.Sprintf("Restore %s/%s (%s) is being deleted by Velero", r.namespace, r.name, phase), nil
-	}
-	if err := r.unfinalize(ctx, ref); err != nil {
-		return "", err
-	}
-	if now, err := r.restore(ctx); err != nil || isGone(now) {
-		return "", err
-	}
-	return fmt.Sprintf("Restore %s/%s is being deleted", r.namespace, r.name), nil
-}
-
-// unfinalize takes Velero's finalizer off, and no other.
-func (r *restored) unfinalize(ctx context.Context, ref change.Ref) error {
-	have, err := r.restore(ctx)
-	if err != nil || have == nil || have.UID != ref.UID || !slices.Contains(have.Finalizers, velero.Finalizer) {
-		return err
-	}
-	rest := slices.DeleteFunc(slices.Clone(have.Finalizers), func(f string) bool { return f == velero.Finalizer })
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"finalizers": rest}})
-	if err != nil {
-		return fault.New(fault.Internal, "take the finalizer off "+ref.String(), err)
-	}
-	_, err = r.ch.Patch(ctx, ref, types.MergePatchType, patch, "", "Velero does not answer; the finalizer guards only the restore's own files in the bucket", journal.UndoNothing)
-	if err != nil && fault.From(err).Code == fault.ObjectsMissing {
-		return nil // Velero was faster
-	}
-	return err
-}
-
-// restore reads the Restore; nil when there is none.
-func (r *restored) restore(ctx context.Context) (*velero.Restore, error) {
-	have, err := cluster.Get[velero.Restore](ctx, r.s.Cluster, velero.Restores, r.namespace, r.name)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, cluster.Fault("read Restore "+r.namespace+"/"+r.name, err)
-	}
-	return have, nil
-}
-
-// watch waits until the Restore is as it should be, the time is there, or slice is over.
-func (r *restored) watch(slice context.Context, until time.Time, wait bool, done func(*velero.Restore) bool) (bool, error) {
-	look := func(ctx context.Context) (bool, error) {
-		have, err := r.restore(ctx)
-		return err == nil && done(have), err
-	}
-	if ok, err := look(context.WithoutCancel(slice)); ok || err != nil || !wait {
-		return ok, err
-	}
-	bounded, cancel := context.WithTimeout(slice, max(until.Sub(r.s.Now()), 0))
-	defer cancel()
-	ok, err := r.s.Cluster.WaitFor(bounded, 0, []cluster.Source{{GVR: velero.Restores, Namespace: r.namespace, Options: metav1.ListOptions{FieldSelector: "metadata.name=" + r.name}}}, look)
-	return ok, cluster.Fault("wait for Restore "+r.namespace+"/"+r.name, err)
-}
-
 // dropVolumes lets the volumes that were made for the drill go with their claims, which Velero may have set to stay.
 func (r *restored) dropVolumes(ctx context.Context) error {
 	pvs, err := r.all(ctx, cluster.PersistentVolumes, "", everything)
@@ -289,6 +201,28 @@ func (r *restored) delete(ctx context.Context, o metav1.ListOptions, resources .
 			if err := r.ch.Delete(ctx, refOf(gvr, &l[i]), change.DeleteOptions{Undo: journal.UndoNothing}, "Velero restored it into the drill's namespace"); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// records are the notes that a Velero which died has left of the Restore in its namespace.
+func (r *restored) records(ctx context.Context) ([]unstructured.Unstructured, error) {
+	if r.ch.Scope.RestoreUID == "" {
+		return nil, nil
+	}
+	l, err := r.all(ctx, cluster.ConfigMaps, r.namespace, metav1.ListOptions{LabelSelector: velero.LabelRestoreUID + "=" + r.ch.Scope.RestoreUID})
+	return slices.DeleteFunc(l, func(o unstructured.Unstructured) bool { return !r.ch.Scope.RestoreRecord(&o) }), err
+}
+
+func (r *restored) deleteRecords(ctx context.Context) error {
+	records, err := r.records(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range records {
+		if err := r.ch.Delete(ctx, refOf(cluster.ConfigMaps, &records[i]), change.DeleteOptions{Undo: journal.UndoNothing}, "Velero's note of the Restore, which is gone"); err != nil {
+			return err
 		}
 	}
 	return nil

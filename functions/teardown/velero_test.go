@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
 	"fallbackchain.io/fallback/shared/cluster"
@@ -43,8 +44,8 @@ func restoredWorld(t *testing.T, phase string, alive *bool) *steptest.World {
 		}
 	}
 	label := "labels: {velero.io/restore-name: " + ns + "}"
-	w.Put(cluster.VolumeSnapshotContents, "apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshotContent\nmetadata: {name: 5e88, "+label+"}\nspec: {deletionPolicy: Delete, volumeSnapshotRef: {namespace: "+ns+", name: 5e88}}")
-	w.Put(cluster.VolumeSnapshots, "apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshot\nmetadata: {name: 5e88, namespace: "+ns+", "+label+"}")
+	w.Put(cluster.VolumeSnapshotContents, "apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshotContent\nmetadata: {name: a5e88f, "+label+"}\nspec: {deletionPolicy: Delete, volumeSnapshotRef: {namespace: "+ns+", name: a5e88f}}")
+	w.Put(cluster.VolumeSnapshots, "apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshot\nmetadata: {name: a5e88f, namespace: "+ns+", "+label+"}")
 	w.Put(cluster.PersistentVolumeClaims, "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data-pg-0, namespace: "+ns+", "+label+"}")
 	w.Put(cluster.StatefulSets, "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: pg, namespace: "+ns+", "+label+"}")
 	w.Put(cluster.PersistentVolumes, "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: pvc-mine}\nspec: {persistentVolumeReclaimPolicy: Retain, claimRef: {namespace: "+ns+", name: data-pg-0, uid: mine}}")
@@ -53,14 +54,14 @@ func restoredWorld(t *testing.T, phase string, alive *bool) *steptest.World {
 		if *alive {
 			return false, nil, nil
 		}
-		have := w.Get(velero.Restores, a.GetNamespace(), a.(clienttesting.DeleteAction).GetName())
+		have := tracked(w, velero.Restores, a.GetNamespace(), a.(clienttesting.DeleteAction).GetName())
 		at := metav1.NewTime(w.Now())
 		have.SetDeletionTimestamp(&at)
 		return true, nil, w.Fake.Tracker().Update(velero.Restores, have, a.GetNamespace())
 	})
 	w.Fake.PrependReactor("patch", "restores", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		p := a.(clienttesting.PatchActionImpl)
-		have := w.Get(velero.Restores, a.GetNamespace(), p.GetName())
+		have := tracked(w, velero.Restores, a.GetNamespace(), p.GetName())
 		if len(p.PatchOptions.DryRun) > 0 || !strings.Contains(string(p.GetPatch()), `"finalizers":[]`) {
 			return false, nil, nil
 		}
@@ -68,13 +69,25 @@ func restoredWorld(t *testing.T, phase string, alive *bool) *steptest.World {
 	})
 	// The driver deletes a volume with its claim when its policy says so.
 	w.Fake.PrependReactor("delete", "persistentvolumeclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
-		pv := w.Get(cluster.PersistentVolumes, "", "pvc-mine")
+		pv := tracked(w, cluster.PersistentVolumes, "", "pvc-mine")
+		if pv == nil {
+			return false, nil, nil
+		}
 		if policy, _, _ := unstructured.NestedString(pv.Object, "spec", "persistentVolumeReclaimPolicy"); policy == "Delete" {
 			return false, nil, w.Fake.Tracker().Delete(cluster.PersistentVolumes, "", "pvc-mine")
 		}
 		return false, nil, nil
 	})
 	return w
+}
+
+// tracked reads an object from within a reactor, where the fake itself is locked.
+func tracked(w *steptest.World, gvr schema.GroupVersionResource, namespace, name string) *unstructured.Unstructured {
+	o, err := w.Fake.Tracker().Get(gvr, namespace, name)
+	if err != nil {
+		return nil
+	}
+	return o.(*unstructured.Unstructured).DeepCopy()
 }
 
 func isAlive(yes bool) *bool { return &yes }
@@ -101,8 +114,8 @@ func TestVelerosObjectsGoInOrder(t *testing.T) {
 		t.Fatalf("%+v", u)
 	}
 	ns := "drill-" + w.Run.ID
-	want := []string{"patch volumesnapshotcontents 5e88", "delete restores velero/" + ns, "patch persistentvolumes pvc-mine", "delete statefulsets " + ns + "/pg",
-		"delete persistentvolumeclaims " + ns + "/data-pg-0", "delete volumesnapshots " + ns + "/5e88", "delete volumesnapshotcontents 5e88", "delete configmaps velero/" + ns,
+	want := []string{"patch volumesnapshotcontents a5e88f", "delete restores velero/" + ns, "patch persistentvolumes pvc-mine", "delete statefulsets " + ns + "/pg",
+		"delete persistentvolumeclaims " + ns + "/data-pg-0", "delete volumesnapshots " + ns + "/a5e88f", "delete volumesnapshotcontents a5e88f", "delete configmaps velero/" + ns,
 		"delete storageclasses " + w.Run.ID + "-fast", "delete namespaces " + ns}
 	if d := cmp.Diff(want, w.Writes()[n:]); d != "" {
 		t.Error(d)
@@ -114,13 +127,13 @@ func TestVelerosObjectsGoInOrder(t *testing.T) {
 func TestTheBackupsSnapshotIsKept(t *testing.T) {
 	w := restoredWorld(t, "Completed", isAlive(true))
 	w.Fake.PrependReactor("patch", "volumesnapshotcontents", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		have := w.Get(cluster.VolumeSnapshotContents, "", "5e88")
+		have := tracked(w, cluster.VolumeSnapshotContents, "", "a5e88f")
 		if len(a.(clienttesting.PatchActionImpl).PatchOptions.DryRun) > 0 {
 			return false, nil, nil
 		}
 		return true, have, nil // it says yes, and does nothing
 	})
-	if _, err := handle(t, w, "start"); fault.From(err).Code != fault.UndoIncomplete || !strings.Contains(err.Error(), "5e88") {
+	if _, err := handle(t, w, "start"); fault.From(err).Code != fault.UndoIncomplete || !strings.Contains(err.Error(), "a5e88f") {
 		t.Errorf("%v, expected UndoIncomplete", err)
 	}
 	for _, wr := range w.Writes() {
@@ -138,7 +151,7 @@ func TestARestoreInProgress(t *testing.T) {
 	if u, err := handle(t, w, "start"); err != nil || u.Phase != run.Started {
 		t.Fatalf("%+v %v", u, err)
 	}
-	if d := cmp.Diff([]string{"patch volumesnapshotcontents 5e88"}, w.Writes()[n:]); d != "" {
+	if d := cmp.Diff([]string{"patch volumesnapshotcontents a5e88f"}, w.Writes()[n:]); d != "" {
 		t.Error(d)
 	}
 	at := w.Now().Add(3 * time.Minute)
@@ -176,18 +189,19 @@ func TestVeleroIsDown(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			deadline := *u.Deadline
 			for i, d := range tc.passes {
 				w.Pass(d)
-				short := w.Now().Add(20 * time.Millisecond) // the slice; the share is counted from the deadline
-				_ = short
-				if _, err := handle(t, w, "start"); err != nil {
+				s, err := w.Env.Open(t.Context(), "Teardown", w.Run)
+				if err != nil {
 					t.Fatal(err)
 				}
-				w.Run.Teardown.Deadline = &deadline
-				gone := w.Get(velero.Restores, "velero", ns) == nil
-				if last := i == len(tc.passes)-1; gone != last {
-					t.Fatalf("after %d waits: the Restore is gone: %v", i+1, gone)
+				waits, err := restoredOf(s, s.OwnChanger(), u.Deadline).remove(t.Context(), t.Context(), false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				gone, last := w.Get(velero.Restores, "velero", ns) == nil, i == len(tc.passes)-1
+				if gone != last || (len(waits) == 0) != last {
+					t.Fatalf("after %d waits: the Restore is gone: %v; %q", i+1, gone, waits)
 				}
 			}
 			if u, err := handle(t, w, "await"); err != nil || u.Phase != run.Undone {
@@ -220,8 +234,28 @@ func TestANamespaceThatCameBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Pass(3 * time.Minute)
-	if u, err := handle(t, w, "await"); err != nil || u.Phase != run.Incomplete || w.Get(cluster.Namespaces, "", ns) == nil {
+	if u, err := handle(t, w, "await"); err != nil || u.Phase != run.Incomplete || w.Get(cluster.Namespaces, "", ns) == nil || w.Get(cluster.StatefulSets, ns, "pg") == nil {
 		t.Errorf("%+v %v", u, err)
+	}
+}
+
+// What a Velero that died has left of the Restore in its own namespace goes too; another Restore's stays.
+func TestVelerosRecords(t *testing.T) {
+	w := restoredWorld(t, "Failed", isAlive(true))
+	uid := string(w.Get(velero.Restores, "velero", "drill-"+w.Run.ID).GetUID())
+	for name, labels := range map[string]string{"mine": "velero.io/restore-uid: " + uid + ", velero.io/resource-usage: DataUpload", "nightly-note": "velero.io/restore-uid: other, velero.io/resource-usage: DataUpload",
+		"other-use": "velero.io/restore-uid: " + uid} {
+		w.Put(cluster.ConfigMaps, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "+name+", namespace: velero, labels: {"+labels+"}}")
+	}
+	if u := both(t, w); u.Phase != run.Undone {
+		t.Errorf("%+v", u)
+	}
+	if w.Get(cluster.ConfigMaps, "velero", "mine") != nil || w.Get(cluster.ConfigMaps, "velero", "nightly-note") == nil || w.Get(cluster.ConfigMaps, "velero", "other-use") == nil {
+		t.Error("its own note and no other is to go")
+	}
+	w.Run.Teardown = nil
+	if u, err := handle(t, w, "start"); err != nil || u.Phase != run.NothingToUndo {
+		t.Errorf("a second teardown: %+v %v", u, err)
 	}
 }
 

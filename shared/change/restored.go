@@ -40,7 +40,20 @@ const (
 	DropVolume = `{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}`
 )
 
-const labelRestore = "velero.io/restore-name"
+// Labels of Velero (https://github.com/vmware-tanzu/velero/blob/v1.18.3/pkg/apis/velero/v1/labels_annotations.go).
+const (
+	labelRestore    = "velero.io/restore-name"
+	labelRestoreUID = "velero.io/restore-uid"
+	labelUsage      = "velero.io/resource-usage"
+)
+
+// RestoreRecord tells whether a ConfigMap in Velero's namespace is what Velero notes there about moved data while it works on this drill's
+// Restore. It deletes them at the end, but not when it dies before
+// (https://github.com/vmware-tanzu/velero/blob/v1.18.3/pkg/restore/actions/dataupload_retrieve_action.go).
+func (s Scope) RestoreRecord(o *unstructured.Unstructured) bool {
+	l := o.GetLabels()
+	return s.named() && s.RestoreUID != "" && s.Velero != "" && o.GetNamespace() == s.Velero && l[labelRestoreUID] == s.RestoreUID && l[labelUsage] == "DataUpload"
+}
 
 // RestoredContent tells whether a VolumeSnapshotContent was made by Velero for this drill's Restore: it carries the Restore's name,
 // which is that of the drill's namespace, and belongs to a snapshot in that namespace.
@@ -62,11 +75,14 @@ func (s Scope) OwnVolume(o *unstructured.Unstructured) bool {
 // named tells whether the scope is that of a drill whose namespace carries its run ID.
 func (s Scope) named() bool { return s.Drill && s.Run != "" && strings.Contains(s.Namespace, s.Run) }
 
-// restored answers for cluster-scoped objects that were made for this drill by others, and so do not carry its ID in their names; known
+// restored answers for objects that were made for this drill by others, and so do not carry its ID in their names; known
 // is false for all others. patch is nil for a deletion.
 func (s Scope) restored(verb journal.Verb, r Ref, have *unstructured.Unstructured, patch []byte) (known bool, err error) {
-	if !s.Drill || have == nil || r.Namespace != "" {
+	if !s.Drill || have == nil {
 		return false, nil
+	}
+	if r.Namespace != "" {
+		return verb == journal.Delete && r.GVR.GroupResource() == (schema.GroupResource{Resource: "configmaps"}) && s.RestoreRecord(have), nil
 	}
 	op := string(verb) + " " + r.String()
 	switch r.GVR.GroupResource() {
@@ -118,7 +134,7 @@ func (s Scope) Within(r Ref, before *unstructured.Unstructured) bool {
 	case r.Namespace != "" && r.Namespace == s.Namespace:
 		return true
 	case r.Namespace != "" && r.Namespace == s.Velero:
-		return veleroScoped[r.GVR.GroupResource()] && strings.Contains(r.Name, s.Run)
+		return veleroScoped[r.GVR.GroupResource()] && (strings.Contains(r.Name, s.Run) || before != nil && s.RestoreRecord(before))
 	case r.Namespace != "":
 		return false
 	case strings.Contains(r.Name, s.Run):

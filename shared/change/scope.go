@@ -25,6 +25,8 @@ type Scope struct {
 	// Remade tells that the drill's namespace, which this run made, may have been made again by Velero, which gives it production's
 	// labels: then it may be deleted without the run's label.
 	Remade bool
+	// RestoreUID is the UID of the drill's Restore: what Velero keeps of it in its own namespace carries it.
+	RestoreUID string
 }
 
 // clusterScoped are the cluster-scoped resources that a recover may change. Nodes and CRDs are not among them.

@@ -1,6 +1,8 @@
 package runner
 
 import (
+	"context"
+
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -24,11 +26,13 @@ func (n *needs) veleroPlan() *plan.Velero {
 
 // backedUp reads the objects of the newest backup of the workload's namespace, unverified: they only tell which kinds a run meets.
 func (n *needs) backedUp(r *Runner) []*unstructured.Unstructured {
-	store, err := r.env.Backups(n.ctx, n.p)
+	ctx, cancel := context.WithTimeout(n.ctx, firstContact) // a place that does not answer is for the run to tell of
+	defer cancel()
+	store, err := r.env.Backups(ctx, n.p)
 	if err != nil {
 		return nil
 	}
-	list, _, err := backup.List(n.ctx, store)
+	list, _, err := backup.List(ctx, store)
 	if err != nil {
 		return nil
 	}
@@ -37,11 +41,11 @@ func (n *needs) backedUp(r *Runner) []*unstructured.Unstructured {
 		if b.Phase != backup.PhaseCompleted || (v.Schedule != "" && b.Schedule != v.Schedule) || (v.RestorePoint.Backup != "" && b.Name != v.RestorePoint.Backup) {
 			continue
 		}
-		parts, err := store.List(n.ctx, "backups/"+b.Name+"/")
+		parts, err := store.List(ctx, "backups/"+b.Name+"/")
 		if err != nil {
 			return nil
 		}
-		contents, err := backup.Read(n.ctx, store, b.Name, backup.Listing(b.Name, parts), w.Namespace)
+		contents, err := backup.Read(ctx, store, b.Name, backup.Listing(b.Name, parts), w.Namespace)
 		if err != nil {
 			continue
 		}
@@ -104,7 +108,7 @@ func (n *needs) velero() {
 	n.named(velero.Backups, v.Namespace, "", "get")
 	n.named(velero.BackupStorageLocations, v.Namespace, v.StorageLocation, "get")
 	n.on(velero.Restores, v.Namespace, "get create watch patch delete")
-	n.on(cluster.ConfigMaps, v.Namespace, "get create watch delete")
+	n.on(cluster.ConfigMaps, v.Namespace, "get list create watch delete")
 	n.on(velero.DataDownloads, v.Namespace, "list watch")
 	n.on(velero.PodVolumeRestores, v.Namespace, "list watch")
 	// What Velero made is in no journal: it is listed and removed.
