@@ -42,6 +42,7 @@ type Agent struct {
 	view  *view
 	procs *records
 	pg    *binaries
+	maria *mariaPrograms
 	wake  chan struct{}
 
 	mu    sync.Mutex
@@ -91,7 +92,8 @@ func New(opt Options) (*Agent, error) {
 		return nil, fmt.Errorf("node agent: processes of an earlier agent: %w", err)
 	}
 	return &Agent{opt: opt, kube: kube{opt.Client}, procs: recs, wake: make(chan struct{}, 1), units: map[types.UID]*unit{},
-		pg: &binaries{cache: filepath.Join(opt.StateDir, "postgresql"), runAs: opt.RunAs}}, nil
+		pg:    &binaries{cache: filepath.Join(opt.StateDir, "postgresql"), runAs: opt.RunAs},
+		maria: newMariaPrograms(opt.StateDir, opt.RunAs)}, nil
 }
 
 // Run plays the kubelet until ctx ends, and returns when all processes have ended.

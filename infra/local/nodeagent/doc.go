@@ -5,6 +5,8 @@
 // starts what stands for the pod's containers, and tells when that answers. What a container does is chosen by its image:
 //
 //   - local/postgres[:MAJOR]: a PostgreSQL server on the volume's directory, behaving as the docker image of the same name;
+//   - local/mariadb: a MariaDB server on the volume's directory, likewise, of whichever version the machine has or package mariadb brings;
+//     the tag chooses none;
 //   - local/csi-controller: the CSI provisioner, attacher and snapshotter on the driver's socket;
 //   - anything else: nothing.
 //
@@ -21,6 +23,8 @@ const (
 	Finalizer = "local.fallbackchain.io/process"
 	// PostgresImage is the repository of images that run a PostgreSQL server; the tag is the major version wanted.
 	PostgresImage = "local/postgres"
+	// MariaDBImage is the repository of images that run a MariaDB server.
+	MariaDBImage = "local/mariadb"
 	// ControllerImage is the repository of images that run the CSI sidecars.
 	ControllerImage = "local/csi-controller"
 )

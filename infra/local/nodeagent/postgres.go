@@ -43,7 +43,7 @@ func (p *postgres) start(ctx context.Context) (running, error) {
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", p.c.Name, err)
 	}
-	dir, err := p.directory()
+	dir, err := p.u.directory(p.c)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", p.c.Name, err)
 	}
@@ -82,19 +82,6 @@ func (p *postgres) start(ctx context.Context) (running, error) {
 		s.pod = p.c.Ports[0].ContainerPort
 	}
 	return s, nil
-}
-
-// directory is the volume's, or a scratch directory that goes with the pod, as an emptyDir.
-func (p *postgres) directory() (string, error) {
-	h, err := mounted(p.c, p.u.vols)
-	if errors.Is(err, errNoVolume) {
-		return p.u.scratch(), os.MkdirAll(p.u.scratch(), 0o755)
-	}
-	dir := filepath.Join(p.u.a.opt.VolumesDir, h)
-	if _, err := os.Stat(dir); err != nil {
-		return "", fmt.Errorf("volume %s is attached and its directory cannot be read: %w", h, err)
-	}
-	return dir, nil
 }
 
 // ready waits for the server's own word and then for an answer over TCP, which may be that it does not know the password: a

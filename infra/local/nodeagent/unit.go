@@ -70,6 +70,8 @@ func (u *unit) programs() []program {
 		switch repo, tag := splitImage(c.Image); repo {
 		case PostgresImage:
 			out = append(out, &postgres{u: u, c: c, major: tag, log: log})
+		case MariaDBImage:
+			out = append(out, &maria{u: u, c: c, log: log})
 		case ControllerImage:
 			out = append(out, &sidecars{u: u, log: log})
 		}
@@ -189,6 +191,19 @@ func (u *unit) once(ctx context.Context, progs []program) error {
 // scratch is where the pod writes that has no volume; it goes with the pod.
 func (u *unit) scratch() string {
 	return filepath.Join(u.a.opt.StateDir, "scratch", string(u.pod.UID))
+}
+
+// directory is where a container keeps its data: its volume's, or a scratch directory that goes with the pod, as an emptyDir.
+func (u *unit) directory(c *corev1.Container) (string, error) {
+	h, err := mounted(c, u.vols)
+	if errors.Is(err, errNoVolume) {
+		return u.scratch(), os.MkdirAll(u.scratch(), 0o755)
+	}
+	dir := filepath.Join(u.a.opt.VolumesDir, h)
+	if _, err := os.Stat(dir); err != nil {
+		return "", fmt.Errorf("volume %s is attached and its directory cannot be read: %w", h, err)
+	}
+	return dir, nil
 }
 
 // seen waits until the simulation has shown that a restarted pod was not ready. It would else see only the second of two quick

@@ -46,8 +46,8 @@ func BackupFromSchedule(ctx context.Context, c *cluster.Client, name string) (*v
 	return backup(ctx, c, s, name, labels)
 }
 
-// removeBackups has Velero delete every backup of the shop with its snapshots. One that Velero could not delete stays, and is told of.
-func removeBackups(ctx context.Context, c *cluster.Client, o Options) error {
+// removeBackups has Velero delete every backup of a namespace alone with its snapshots. One that Velero could not delete stays, and is told of.
+func removeBackups(ctx context.Context, c *cluster.Client, o Options, namespace string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, removeTimeout, fmt.Errorf("the backups were not gone after %s", removeTimeout))
 	defer cancel()
 	all, err := cluster.List[velero.Backup](ctx, c, velero.Backups, stack.VeleroNamespace, metav1.ListOptions{})
@@ -57,7 +57,7 @@ func removeBackups(ctx context.Context, c *cluster.Client, o Options) error {
 	asked := map[string]string{} // the request, by backup
 	requests := c.Dynamic.Resource(deleteRequests).Namespace(stack.VeleroNamespace)
 	for _, b := range all {
-		if !slices.Equal(b.Spec.IncludedNamespaces, []string{Namespace}) {
+		if !slices.Equal(b.Spec.IncludedNamespaces, []string{namespace}) {
 			continue
 		}
 		u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": velero.APIVersion, "kind": "DeleteBackupRequest",

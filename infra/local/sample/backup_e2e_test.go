@@ -12,6 +12,7 @@ import (
 
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/infra/local/sample/sampletest"
+	"fallbackchain.io/fallback/infra/local/stack"
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/velero"
 )
@@ -34,7 +35,7 @@ func TestBackups(t *testing.T) {
 		if got := b.Labels[velero.LabelSchedule]; got != schedule {
 			t.Errorf("backup %s is labelled with the schedule %q, want %q", b.Name, got, schedule)
 		}
-		if n := objects(t, shop, b.Name); n != 9 {
+		if n := objects(t, shop.Stack, b.Name); n != 9 {
 			t.Errorf("backup %s has %d objects in the bucket, want 9", b.Name, n)
 		}
 	}
@@ -46,7 +47,7 @@ func TestBackups(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"first", "second"} {
-		if n := objects(t, shop, name); n != 0 {
+		if n := objects(t, shop.Stack, name); n != 0 {
 			t.Errorf("after the reset backup %s has %d objects in the bucket, want none", name, n)
 		}
 	}
@@ -83,9 +84,9 @@ func wantAnswers(t *testing.T, shop *sampletest.Shop, at time.Time) {
 }
 
 // objects counts the objects of a backup.
-func objects(t *testing.T, shop *sampletest.Shop, backup string) int {
+func objects(t *testing.T, s *stack.Stack, backup string) int {
 	t.Helper()
-	b := shop.Stack.Backups()
+	b := s.Backups()
 	c, err := b.S3(t.Context())
 	if err != nil {
 		t.Fatal(err)

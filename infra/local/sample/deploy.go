@@ -104,18 +104,27 @@ func writePlans(o Options, d *Deployed) error {
 	if o.StackDir == "" {
 		return nil
 	}
-	b, err := o.layout().Backups()
+	inventory, err := veleroInventory(o)
 	if err != nil {
 		return err
 	}
+	d.VeleroPlan = filepath.Join(o.Dir, VeleroPlanFile)
+	return replaceFile(d.VeleroPlan, render("shop-velero", inventory))
+}
+
+// veleroInventory is a plan's inventory: the Velero backups of the stack.
+func veleroInventory(o Options) (string, error) {
+	b, err := o.layout().Backups()
+	if err != nil {
+		return "", err
+	}
 	for _, f := range []*string{&b.CredentialsFile, &b.SigningKey} {
 		if *f, err = filepath.Abs(*f); err != nil {
-			return err
+			return "", err
 		}
 	}
-	d.VeleroPlan = filepath.Join(o.Dir, VeleroPlanFile)
-	return replaceFile(d.VeleroPlan, render("shop-velero", strings.NewReplacer("{{location}}", b.Location(), "{{region}}", b.Region,
-		"{{endpoint}}", b.Endpoint, "{{credentials}}", b.CredentialsFile, "{{key}}", b.SigningKey).Replace(veleroYAML)))
+	return strings.NewReplacer("{{location}}", b.Location(), "{{region}}", b.Region,
+		"{{endpoint}}", b.Endpoint, "{{credentials}}", b.CredentialsFile, "{{key}}", b.SigningKey).Replace(veleroYAML), nil
 }
 
 // replaceFile writes a file as a whole: a reader sees the old content or the new.

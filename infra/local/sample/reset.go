@@ -27,6 +27,10 @@ func Reset(ctx context.Context, o Options) (*Deployed, error) {
 		if err != nil {
 			return nil, err
 		}
+		// A Velero that had to do without its API server sees new objects again only after more than a minute.
+		if err := s.StopComponent(ctx, stack.Velero); err != nil {
+			return nil, err
+		}
 		for _, name := range []string{stack.APIServer, stack.S3, stack.Velero} {
 			if err := s.StartComponent(ctx, name); err != nil {
 				return nil, err
@@ -42,7 +46,7 @@ func Reset(ctx context.Context, o Options) (*Deployed, error) {
 		return nil, err
 	}
 	o.say("remove the shop with its volumes, snapshots and backups")
-	if err := removeBackups(ctx, c, o); err != nil {
+	if err := removeBackups(ctx, c, o, Namespace); err != nil {
 		return nil, err
 	}
 	if err := Remove(ctx, c); err != nil {
@@ -52,10 +56,17 @@ func Reset(ctx context.Context, o Options) (*Deployed, error) {
 }
 
 // Remove deletes the shop's namespace, its volumes, also those that were told to stay, and its snapshots.
-func Remove(ctx context.Context, c *cluster.Client) error {
+func Remove(ctx context.Context, c *cluster.Client) error { return remove(ctx, c, shop) }
+
+// workload is what a removal is told of: the namespace, its StatefulSet, and the value of AppLabel on its pods.
+type workload struct{ namespace, statefulSet, app string }
+
+var shop = workload{Namespace, StatefulSet, AppName}
+
+func remove(ctx context.Context, c *cluster.Client, w workload) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, removeTimeout, fmt.Errorf("it was not gone after %s", removeTimeout))
 	defer cancel()
-	vols, contents, err := owned(ctx, c)
+	vols, contents, err := owned(ctx, c, w.namespace)
 	if err != nil {
 		return err
 	}
@@ -69,10 +80,10 @@ func Remove(ctx context.Context, c *cluster.Client) error {
 			return err
 		}
 	}
-	if err := Empty(ctx, c); err != nil {
+	if err := empty(ctx, c, w); err != nil {
 		return err
 	}
-	if err := gone(ctx, c, cluster.Namespaces, "", Namespace); err != nil {
+	if err := gone(ctx, c, cluster.Namespaces, "", w.namespace); err != nil {
 		return err
 	}
 	for _, name := range contents {
@@ -90,20 +101,22 @@ func Remove(ctx context.Context, c *cluster.Client) error {
 
 // Empty deletes what keeps a namespace from going at once: the StatefulSet with its pods, the snapshots, the claims. A namespace
 // that still holds them is looked at again only every five seconds.
-func Empty(ctx context.Context, c *cluster.Client) error {
-	if err := gone(ctx, c, cluster.StatefulSets, Namespace, StatefulSet); err != nil {
+func Empty(ctx context.Context, c *cluster.Client) error { return empty(ctx, c, shop) }
+
+func empty(ctx context.Context, c *cluster.Client, w workload) error {
+	if err := gone(ctx, c, cluster.StatefulSets, w.namespace, w.statefulSet); err != nil {
 		return err
 	}
-	if err := noPods(ctx, c); err != nil {
+	if err := noPods(ctx, c, w); err != nil {
 		return err
 	}
 	for _, gvr := range []schema.GroupVersionResource{cluster.VolumeSnapshots, cluster.PersistentVolumeClaims} {
-		l, err := c.Dynamic.Resource(gvr).Namespace(Namespace).List(ctx, metav1.ListOptions{})
+		l, err := c.Dynamic.Resource(gvr).Namespace(w.namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
 		for _, u := range l.Items {
-			if err := gone(ctx, c, gvr, Namespace, u.GetName()); err != nil {
+			if err := gone(ctx, c, gvr, w.namespace, u.GetName()); err != nil {
 				return err
 			}
 		}
@@ -111,14 +124,14 @@ func Empty(ctx context.Context, c *cluster.Client) error {
 	return nil
 }
 
-// owned lists the volumes and the snapshot contents that were bound in the shop's namespace.
-func owned(ctx context.Context, c *cluster.Client) (vols, contents []string, err error) {
+// owned lists the volumes and the snapshot contents that were bound in a namespace.
+func owned(ctx context.Context, c *cluster.Client, namespace string) (vols, contents []string, err error) {
 	pvs, err := cluster.List[corev1.PersistentVolume](ctx, c, cluster.PersistentVolumes, "", metav1.ListOptions{})
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, pv := range pvs {
-		if pv.Spec.ClaimRef != nil && pv.Spec.ClaimRef.Namespace == Namespace {
+		if pv.Spec.ClaimRef != nil && pv.Spec.ClaimRef.Namespace == namespace {
 			vols = append(vols, pv.Name)
 		}
 	}
@@ -127,7 +140,7 @@ func owned(ctx context.Context, c *cluster.Client) (vols, contents []string, err
 		return nil, nil, err
 	}
 	for _, u := range l.Items {
-		if ns, _, _ := unstructured.NestedString(u.Object, "spec", "volumeSnapshotRef", "namespace"); ns == Namespace {
+		if ns, _, _ := unstructured.NestedString(u.Object, "spec", "volumeSnapshotRef", "namespace"); ns == namespace {
 			contents = append(contents, u.GetName())
 		}
 	}
@@ -175,17 +188,17 @@ func awaitGone(ctx context.Context, c *cluster.Client, gvr schema.GroupVersionRe
 	return nil
 }
 
-// noPods waits until the shop has no pod.
-func noPods(ctx context.Context, c *cluster.Client) error {
-	ok, err := c.WaitFor(ctx, again, []cluster.Source{{GVR: cluster.Pods, Namespace: Namespace}}, func(ctx context.Context) (bool, error) {
-		pods, err := Pods(ctx, c, Namespace)
+// noPods waits until the workload has no pod.
+func noPods(ctx context.Context, c *cluster.Client, w workload) error {
+	ok, err := c.WaitFor(ctx, again, []cluster.Source{{GVR: cluster.Pods, Namespace: w.namespace}}, func(ctx context.Context) (bool, error) {
+		pods, err := cluster.List[corev1.Pod](ctx, c, cluster.Pods, w.namespace, metav1.ListOptions{LabelSelector: AppLabel + "=" + w.app})
 		return len(pods) == 0, err
 	})
 	if err == nil && !ok {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		return fmt.Errorf("wait for the end of the shop's pods: %w", err)
+		return fmt.Errorf("wait for the end of the pods of %s: %w", w.namespace, err)
 	}
 	return nil
 }

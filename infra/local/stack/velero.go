@@ -35,8 +35,8 @@ func veleroArgs(l Layout, r record) []string {
 		"--kubeconfig", l.kubeconfig(Velero), "--namespace", VeleroNamespace, "--features", "EnableCSI", "--plugin-dir", l.veleroPlugins(),
 		"--metrics-address", loopback(r.Ports[portVelero]), "--profiler-address", loopback(r.Ports[portVeleroProfiler]),
 		"--item-operation-sync-frequency", "1s", "--store-validation-frequency", "10s", "--backup-sync-period", "10s",
-		// With one worker the server waits for the snapshot of one claim after the other.
-		"--item-block-worker-count", "4",
+		// A worker looks only every five seconds whether the snapshot of its claim is there: with few workers hundreds of claims take minutes.
+		"--item-block-worker-count", "64",
 		"--client-qps", "200", "--client-burst", "400", "--log-format", "json",
 	}
 }

@@ -69,8 +69,8 @@ func fill(ctx context.Context, cache, dir string) error {
 		return err
 	}
 	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return err
+	if err := take(ctx, lock); err != nil {
+		return fmt.Errorf("wait for another process that brings MariaDB: %w", err)
 	}
 	if complete(dir) {
 		return nil
@@ -94,6 +94,23 @@ func fill(ctx context.Context, cache, dir string) error {
 		return err
 	}
 	return os.Rename(filepath.Join(tmp, "files"), dir)
+}
+
+// take waits for the lock, which goes with its file.
+func take(ctx context.Context, lock *os.File) error {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // complete holds for what was renamed as a whole.
