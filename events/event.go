@@ -1,6 +1,7 @@
-// Package events holds what can start a run: one parser for each trigger, registered by the event's source and
-// detail-type. A parser turns an event into a run to start or into a janitor request; whatever nobody registered for is
-// a NoOp that says so. Samples of each event, with the address of the page they come from, are in testdata/README.md.
+// Package events holds what can start a run, and what tells that a backup was written: one parser for each trigger, registered by
+// the event's source and detail-type. A parser turns an event into a run to start, a janitor request or a backup to seal; whatever
+// nobody registered for is a NoOp that says so. Samples of each event, with the address of the page they come from, are in
+// testdata/README.md.
 //
 // The run ID is derived here, from the event's identity, so that a redelivered event names the same run (see
 // shared/runid). An identity is what the sender keeps the same: the schedule and its scheduled time, the alarm and the
@@ -13,7 +14,7 @@ import (
 	"fallbackchain.io/fallback/shared/run"
 )
 
-// Event is one of Start, Janitor and NoOp.
+// Event is one of Start, Janitor, Backup and NoOp.
 type Event interface{ event() }
 
 // Start asks for a run. Run is the whole skeleton that the state machine takes as input; StartedAt is still zero unless

@@ -27,6 +27,9 @@ func registry(t testing.TB, machineARN string) *Registry {
 	return r
 }
 
+// place is where the samples' backups are.
+func place() BackupWritten { return BackupWritten{Bucket: "velero-eu", Prefix: "eu/main"} }
+
 func sample(t testing.TB, name string) []byte {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name))
@@ -48,7 +51,14 @@ func TestSamples(t *testing.T) {
 			if strings.HasSuffix(f, "-sample.json") { // AWS's own machine name
 				machineARN = "arn:aws:states:us-east-1:012345678912:stateMachine:state-machine"
 			}
-			e, err := registry(t, machineARN).Parse(sample(t, filepath.Base(f)))
+			r := registry(t, machineARN)
+			if strings.HasPrefix(filepath.Base(f), "backup-") { // the sealing function's
+				var err error
+				if r, err = NewRegistry(place()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			e, err := r.Parse(sample(t, filepath.Base(f)))
 			got := describe(t, e, err)
 			golden := strings.TrimSuffix(f, ".json") + ".golden"
 			if *update {
@@ -250,6 +260,10 @@ func fuzzed(t *testing.T, e Event) {
 		if _, err := runid.Parse(e.RunID); err != nil || e.ExecutionARN == "" || e.Status == "" {
 			t.Errorf("janitor request %+v: %v", e, err)
 		}
+	case Backup:
+		if e.Bucket != place().Bucket || e.Key != place().Prefix+"/backups/"+e.Name+"/velero-backup.json" || strings.ContainsAny(e.Name, "/\\%") || e.At.IsZero() {
+			t.Errorf("backup %+v", e)
+		}
 	case NoOp:
 		if e.Reason == "" {
 			t.Errorf("no-op without a reason: %+v", e)
@@ -281,7 +295,8 @@ func FuzzAlarm(f *testing.F)     { fuzzParser(f, Alarm{}, "alarm-*.json") }
 func FuzzExecution(f *testing.F) {
 	fuzzParser(f, Execution{MachineARN: machine}, "execution-*.json")
 }
-func FuzzManual(f *testing.F) { fuzzParser(f, Manual{}, "manual-*.json") }
+func FuzzBackupWritten(f *testing.F) { fuzzParser(f, place(), "backup-*.json") }
+func FuzzManual(f *testing.F)        { fuzzParser(f, Manual{}, "manual-*.json") }
 
 // TestQualifiedMachine: a machine that is started by its alias is still ours.
 func TestQualifiedMachine(t *testing.T) {

@@ -193,7 +193,7 @@ func TestEveryFunction(t *testing.T) {
 
 // TestEnvironment: a function has the variables that its main asks for, and no others.
 func TestEnvironment(t *testing.T) {
-	asked := regexp.MustCompile(`env\.(?:ARN|Required)\("([A-Z_]+)"`)
+	asked := regexp.MustCompile(`env\.(?:ARN|Required|Optional)\("([A-Z_]+)"`)
 	edge, err := os.ReadFile(filepath.Join(root, "shared", "awsedge", "edge.go"))
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,12 @@ func (e *Env) Required(name, want string) string {
 	return v
 }
 
+// Optional reads a variable that may be empty.
+func (e *Env) Optional(name string) string {
+	v, _ := e.lookup(name)
+	return v
+}
+
 // ARN reads a variable that must hold an ARN of the service; kind is what its resource begins with, e.g. "stateMachine:".
 // Form: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html.
 func (e *Env) ARN(name, service, kind string) string {

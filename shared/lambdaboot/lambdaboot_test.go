@@ -165,6 +165,9 @@ func TestEnvReportsEveryMistake(t *testing.T) {
 	if got := env.ARN("GOOD", "lambda", "function:"); got != values["GOOD"] {
 		t.Errorf("ARN = %q", got)
 	}
+	if env.Optional("NOTHING") != "" || env.Optional("GOOD") != values["GOOD"] {
+		t.Error("Optional reads what is there, and takes nothing amiss")
+	}
 	err := env.Err()
 	if err == nil {
 		t.Fatal("want an error")
@@ -174,7 +177,7 @@ func TestEnvReportsEveryMistake(t *testing.T) {
 			t.Errorf("%q does not say %q", err, want)
 		}
 	}
-	if strings.Contains(err.Error(), "GOOD") {
+	if strings.Contains(err.Error(), "GOOD") || strings.Contains(err.Error(), "NOTHING") {
 		t.Errorf("%q names what is right", err)
 	}
 }

@@ -34,7 +34,7 @@ func Fallback() *graph.Graph {
 		Refused: []string{string(run.Failover), string(run.Failback)},
 		Outcome: "$.outcome.name",
 		Vars:    vars(), ServiceRetry: serviceRetry(), FaultRetry: faultRetry(), Classes: classes(),
-		Timing: timing(), Caps: limits.Caps(), Outside: []string{"intake", "janitor"},
+		Timing: timing(), Caps: limits.Caps(), Outside: []string{"intake", "janitor", "seal"},
 	}
 	g.Nodes = []node{
 		// Is there something to do, and may this run do it?

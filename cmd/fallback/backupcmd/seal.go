@@ -15,16 +15,25 @@ import (
 func sealCommand(e Edges) *cobra.Command {
 	var f common
 	var name string
+	var all bool
 	c := &cobra.Command{
-		Use: "seal", Short: "Writes the signed manifest of a backup beside it",
-		Long: "Verifies the backup, and writes the digest and S3 version of each of its objects, signed with the plan's key\n" +
+		Use: "seal", Short: "Writes the signed manifests of backups beside them",
+		Long: "Verifies a backup, and writes the digest and S3 version of each of its objects, signed with the plan's key\n" +
 			"(spec.inventory.velero.integrity.key). Later verifications compare with it. Seal a backup as soon as it has completed: what was\n" +
-			"changed before is sealed as it is.",
-		RunE: func(c *cobra.Command, _ []string) error { return f.seal(c.Context(), name) },
+			"changed before is sealed as it is, and a manifest only tells that nothing was changed since.\n\n" +
+			"--all takes every completed backup of the plan that has no signed manifest: what a Velero Schedule took.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if all {
+				return f.sealAll(c.Context())
+			}
+			return f.seal(c.Context(), name)
+		},
 	}
 	f.bind(c, e)
 	c.Flags().StringVar(&name, "backup", "", "name of the backup")
-	cobra.CheckErr(c.MarkFlagRequired("backup"))
+	c.Flags().BoolVar(&all, "all", false, "every completed backup of the plan that is not sealed")
+	c.MarkFlagsOneRequired("backup", "all")
+	c.MarkFlagsMutuallyExclusive("backup", "all")
 	return c
 }
 
@@ -48,25 +57,43 @@ func (f *common) seal(ctx context.Context, name string) error {
 
 // sealed verifies and seals a backup.
 func (f *common) sealed(ctx context.Context, p *plan.Plan, name string) (backup.Verified, error) {
-	var none backup.Verified
+	s, err := f.sealer(ctx, p)
+	if err != nil {
+		return backup.Verified{}, err
+	}
+	return s.seal(ctx, name)
+}
+
+// sealer is what sealing takes.
+type sealer struct {
+	key   backup.Signer
+	store backup.Sealing
+	want  backup.Expectation
+}
+
+func (f *common) sealer(ctx context.Context, p *plan.Plan) (*sealer, error) {
 	key, err := f.edges.Key(ctx, p)
 	if err != nil {
-		return none, fmt.Errorf("spec.inventory.velero.integrity.key: %w", err)
+		return nil, fmt.Errorf("spec.inventory.velero.integrity.key: %w", err)
 	}
 	signer, ok := key.(backup.Signer)
 	if !ok {
-		return none, errors.New("spec.inventory.velero.integrity.key is no private key: expected the ARN of a KMS key, or a PEM file with a private key")
+		return nil, errors.New("spec.inventory.velero.integrity.key is no private key: expected the ARN of a KMS key, or a PEM file with a private key")
 	}
 	store, err := f.sealing(ctx, p)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
 	want, _, err := f.expectation(ctx, p)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
 	want.MaxAge, want.ManifestRequired = 0, false
-	verdict, err := backup.Seal(ctx, store, name, want.ClusterUID, want, signer)
+	return &sealer{signer, store, want}, nil
+}
+
+func (s *sealer) seal(ctx context.Context, name string) (backup.Verified, error) {
+	verdict, err := backup.Seal(ctx, s.store, name, s.want.ClusterUID, s.want, s.key)
 	if errors.Is(err, backup.ErrNotSealed) {
 		return verdict, nil // its status tells
 	}

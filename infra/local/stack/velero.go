@@ -37,7 +37,7 @@ func veleroArgs(l Layout, r record) []string {
 		"--item-operation-sync-frequency", "1s", "--store-validation-frequency", "10s", "--backup-sync-period", "10s",
 		// A worker looks only every five seconds whether the snapshot of its claim is there: with few workers hundreds of claims take minutes.
 		"--item-block-worker-count", "64",
-		"--client-qps", "200", "--client-burst", "400", "--log-format", "json",
+		"--client-qps", "1000", "--client-burst", "2000", "--log-format", "json",
 	}
 }
 
