@@ -34,10 +34,12 @@ type Client struct {
 	http *http.Client
 }
 
-// Requests a second, and how many at once, that one run may send. Generous for one workload, small for an API server.
+// Requests a second, and how many at once, that one run may send: it sends one after the other, and a namespace of thousands of objects
+// needs three for each. What an API server can take it says itself, by priority and fairness (429 with Retry-After, which is honoured):
+// https://kubernetes.io/docs/concepts/cluster-administration/flow-control/.
 const (
-	qps   = 50
-	burst = 100
+	qps   = 200
+	burst = 400
 )
 
 // requestTimeout bounds one request; watches are bounded by their context.

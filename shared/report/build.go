@@ -42,7 +42,7 @@ func Build(in Input) Report {
 		out.RTO = &o
 	}
 	out.RPO = rpo(r, in.RPO)
-	out.Remarks = remarks(out)
+	out.Remarks = append(withoutLease(r), remarks(out)...)
 	return out
 }
 

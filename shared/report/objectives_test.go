@@ -103,3 +103,19 @@ func TestRemarksOfTheBackup(t *testing.T) {
 		})
 	}
 }
+
+// TestRemarkOfTheLease: a run that another one kept from the lease says which.
+func TestRemarkOfTheLease(t *testing.T) {
+	at := time.Unix(1, 0)
+	busy := run.Lease{Phase: run.Released, Message: "run other (drill) holds the lease"}
+	held := run.Lease{Phase: run.Released, AcquiredAt: &at}
+	for _, c := range []struct {
+		lease *run.Lease
+		want  string
+	}{{nil, ""}, {&held, ""}, {&busy, "The lease was not had: run other (drill) holds the lease."}} {
+		rep := Build(Input{Run: run.Run{Lease: c.lease, Outcome: &run.OutcomeSection{Name: run.Aborted}}})
+		if got := strings.Join(rep.Remarks, "\n"); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.lease, got, c.want)
+		}
+	}
+}

@@ -15,6 +15,14 @@ func Unproved(outcome run.Outcome, g *run.Gate) bool {
 	return outcome == run.Recovered && (g == nil || !g.DataProved)
 }
 
+// withoutLease says why a run did nothing that another run kept from the lease.
+func withoutLease(r run.Run) []string {
+	if l := r.Lease; l != nil && l.AcquiredAt == nil && l.Message != "" && r.Outcome != nil && r.Outcome.Name == run.Aborted {
+		return []string{"The lease was not had: " + l.Message + "."}
+	}
+	return nil
+}
+
 // remarks are the first lines: what limits the verdict, what limits it most first.
 func remarks(r Report) []string {
 	var out []string

@@ -2,6 +2,7 @@ package s3store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -58,7 +59,8 @@ func (s *stalled) end() {
 
 // told is the error of a request: that it got nothing, when this is why it ended.
 func (s *stalled) told(err error) error {
-	if stall, ok := context.Cause(s.ctx).(stallError); ok && err != nil {
+	var stall stallError
+	if err != nil && errors.As(context.Cause(s.ctx), &stall) {
 		return stall
 	}
 	return err

@@ -3,7 +3,6 @@ package scenarios
 import (
 	"errors"
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,25 +16,10 @@ import (
 	"fallbackchain.io/fallback/shared/run"
 )
 
-// withPlan runs a changed copy of the sample's plan, in the same directory so that its relative paths hold.
-func withPlan(t *testing.T, w *world, edit func(string) string) func(*runner.Runner, *runner.Request) {
+// withPlan runs a changed copy of the sample's plan.
+func withPlan(t *testing.T, w *world, edit func(string) string) testbed.Option {
 	t.Helper()
-	text := edit(testbed.Read(t, w.Sample.Plan))
-	if text == testbed.Read(t, w.Sample.Plan) {
-		t.Fatal("the edit changed nothing")
-	}
-	f, err := os.CreateTemp(filepath.Dir(w.Sample.Plan), "plan-*.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.Remove(f.Name()) })
-	if _, err := f.WriteString(text); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return func(_ *runner.Runner, q *runner.Request) { q.PlanPath = f.Name() }
+	return testbed.Edited(t, w.Sample.Plan, edit)
 }
 
 // TestEvaluateChangesNothing reads the API server's own audit log.

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fallbackchain.io/fallback/cmd/fallback/runner"
+	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
@@ -141,7 +142,7 @@ func TestAbortBeforeTheFirstChange(t *testing.T) {
 	w := theWorld
 	var r *runner.Runner
 	res := w.Start(t, run.Recover, func(x *runner.Runner, _ *runner.Request) { r = x },
-		on(walk.Entered, "AssessCluster", func() { r.RequestAbort() }))
+		testbed.At(walk.Entered, "AssessCluster", func() { r.RequestAbort() }))
 	if res.End.Outcome != run.Aborted || len(entries(t, w.Store, res.Run.ID)) > 0 {
 		t.Errorf("outcome %s, %d changes", res.End.Outcome, len(entries(t, w.Store, res.Run.ID)))
 	}

@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"fallbackchain.io/fallback/cmd/fallback/runner"
 	"fallbackchain.io/fallback/cmd/fallback/runstore"
+	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
 	"fallbackchain.io/fallback/shared/journal"
 	"fallbackchain.io/fallback/shared/lease"
 	"fallbackchain.io/fallback/statemachine/walk"
@@ -215,9 +215,7 @@ func (w *world) holder(t *testing.T) string {
 // planFile writes a changed copy of the sample's plan and returns its path.
 func planFile(t *testing.T, w *world, edit func(string) string) string {
 	t.Helper()
-	var q runner.Request
-	withPlan(t, w, edit)(nil, &q)
-	return q.PlanPath
+	return testbed.EditedFile(t, w.Sample.Plan, edit)
 }
 
 // clean is a context for what a test does after its end.

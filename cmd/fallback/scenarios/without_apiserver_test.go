@@ -46,20 +46,6 @@ func (o outage) end() {
 	}
 }
 
-// on calls f at an event of the run, before the run goes on.
-func on(kind walk.EventKind, state string, f func()) func(*runner.Runner, *runner.Request) {
-	return func(r *runner.Runner, _ *runner.Request) {
-		next, done := r.OnEvent, false
-		r.OnEvent = func(e walk.Event) {
-			next(e)
-			if e.Kind == kind && e.State == state && !done {
-				done = true
-				f()
-			}
-		}
-	}
-}
-
 // short makes the plan's waits as short as a plan may have them.
 func short(plan string) string {
 	return strings.NewReplacer("apiServerWait: 60s", "apiServerWait: 5s", "controlPlaneReconcile: {budget: 90s", "controlPlaneReconcile: {budget: 10s",
@@ -74,7 +60,7 @@ func TestAPIServerAway(t *testing.T) {
 	t.Run("for eight seconds in the middle", func(t *testing.T) {
 		w.Break(t, "attach-error")
 		back := make(chan struct{})
-		res := w.Start(t, run.Recover, on(walk.Entered, "AwaitVolumeAttachmentSync", func() {
+		res := w.Start(t, run.Recover, testbed.At(walk.Entered, "AwaitVolumeAttachmentSync", func() {
 			o.begin()
 			time.AfterFunc(8*time.Second, func() { o.end(); close(back) })
 		}))
@@ -99,7 +85,7 @@ func TestAPIServerAway(t *testing.T) {
 		{"while the cluster is assessed", run.Recover, walk.Entered, "AssessCluster", "GiveUp"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			abortedUnchanged(t, w, o, tc.mode, on(tc.kind, tc.away, o.begin), on(walk.Entered, tc.back, o.end))
+			abortedUnchanged(t, w, o, tc.mode, testbed.At(tc.kind, tc.away, o.begin), testbed.At(walk.Entered, tc.back, o.end))
 		})
 	}
 }
@@ -108,7 +94,7 @@ func TestAPIServerAway(t *testing.T) {
 func dirtyAndResolved(t *testing.T, w *world, o outage) {
 	w.withoutService(t)
 	plan := withPlan(t, w, func(s string) string { return noVolumes(short(s)) })
-	res := w.Start(t, run.Recover, plan, on(walk.Entered, "AwaitControlPlaneReconcile", o.begin))
+	res := w.Start(t, run.Recover, plan, testbed.At(walk.Entered, "AwaitControlPlaneReconcile", o.begin))
 	id := res.Run.ID
 	if res.End.Outcome != run.Dirty {
 		t.Errorf("outcome %s (%s %s)", res.End.Outcome, res.End.Error, res.End.Cause)

@@ -71,7 +71,7 @@ func with(name string, do func(*Bed) int) (code int, err error) {
 			err = serr
 		}
 	}()
-	d, err := sample.Deploy(ctx, sample.Options{Kubeconfig: s.Kubeconfig(), Dir: filepath.Join(dir, "sample")})
+	d, err := sample.Deploy(ctx, sample.Options{Kubeconfig: s.Kubeconfig(), StackDir: s.Layout().Dir, Dir: filepath.Join(dir, "sample")})
 	if err != nil {
 		return 1, err
 	}
@@ -82,8 +82,18 @@ func with(name string, do func(*Bed) int) (code int, err error) {
 	return do(&Bed{Stack: s, Sample: d, Client: c, Dir: dir, Store: runstore.Store{Dir: filepath.Join(dir, "runs")}}), nil
 }
 
-// Start runs the plan in this process.
-func (b *Bed) Start(t *testing.T, mode run.Mode, o ...func(*runner.Runner, *runner.Request)) runner.Result {
+// Start runs the plan in this process: the sample's own unless an option names another.
+func (b *Bed) Start(t *testing.T, mode run.Mode, o ...Option) runner.Result {
+	t.Helper()
+	res, err := b.Try(t, mode, o...)
+	if err != nil {
+		t.Fatalf("%s: %v", mode, err)
+	}
+	return res
+}
+
+// Try is Start for a test that begins several runs at once.
+func (b *Bed) Try(t *testing.T, mode run.Mode, o ...Option) (runner.Result, error) {
 	t.Helper()
 	r := runner.New(b.Store)
 	q := runner.Request{Mode: mode, PlanPath: b.Sample.Plan, Requester: t.Name()}
@@ -105,10 +115,10 @@ func (b *Bed) Start(t *testing.T, mode run.Mode, o ...func(*runner.Runner, *runn
 		}
 	})
 	if err != nil {
-		t.Fatalf("%s: %v", mode, err)
+		return res, err
 	}
 	t.Logf("%s %s: %s in %s, of it %s waiting for the cluster", mode, res.Run.ID, res.End.Terminal, res.Took.Round(time.Millisecond), res.ClusterTook.Round(time.Millisecond))
-	return res
+	return res, nil
 }
 
 // Break injects a fault and waits until it shows.
