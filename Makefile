@@ -37,7 +37,7 @@ drill: tools ## the whole story on a real local control plane: break, recover, d
 
 .PHONY: test
 test: tools judges ## every test, on the real local stack where it matters
-	@go test -timeout $(TEST_TIMEOUT) -p 2 ./...
+	@go test -timeout $(TEST_TIMEOUT) -p 4 ./...
 
 .PHONY: verify
 verify: generate-check lint ## generated files up to date, lint, import rules, vet
@@ -65,7 +65,7 @@ $(GOLANGCI):
 	@mv $(TOOLS)/bin/golangci-lint $@
 
 .PHONY: bench
-bench: tools ## speed: prove and render, and what `make drill`'s runs cost beside the cluster's own time
+bench: tools ## speed: prove and render; recover and drill beside the cluster's own time; verify and restore beside Velero's commands
 	@go test -run '^$$' -bench . -benchtime 1x ./statemachine/... ./shared/...
 	@$(BIN)/fallback bench
 
