@@ -10,6 +10,9 @@ import (
 // NothingProved is what is said of a recovery whose gate asked nothing about the data.
 const NothingProved = "Nothing proved the data: the gate had no row count, checksum, heartbeat or canary that passed. The database answers; whether its rows came back is unknown."
 
+// MovementNotRun is said where volumes came back by Velero's data movement: what is known of our waiting for it.
+const MovementNotRun = "Volumes came by data movement (DataDownload): that this is waited for correctly was tested with a stand-in that moves the objects' status; it was never run with Velero's node-agent and kopia."
+
 // Unproved tells whether a run recovered without anything that proved the data.
 func Unproved(outcome run.Outcome, g *run.Gate) bool {
 	return outcome == run.Recovered && (g == nil || !g.DataProved)
@@ -76,6 +79,9 @@ func aboutBackup(r Report) []string {
 		v := s.Velero
 		if v.Errors > 0 || v.HooksFailed > 0 {
 			out = append(out, fmt.Sprintf("Velero's Restore ended %s with %s and %s.", orNone(v.Phase), count(v.Errors, "error", "errors"), count(v.HooksFailed, "failed hook", "failed hooks")))
+		}
+		if v.DataDownloads > 0 {
+			out = append(out, MovementNotRun)
 		}
 		if v.DataDownloadsDone < v.DataDownloads {
 			out = append(out, fmt.Sprintf("%d of %s were not done.", v.DataDownloads-v.DataDownloadsDone, count(v.DataDownloads, "awaited DataDownload", "awaited DataDownloads")))
