@@ -23,7 +23,7 @@ import (
 func benchCommand(o *options) *cobra.Command {
 	var dir string
 	c := &cobra.Command{
-		Use: "bench", Short: "measure the sample's recover and drill on the local stack", Args: cobra.NoArgs, Hidden: true,
+		Use: "bench", Short: "measure recover, drill, restore and the verification of a large backup on the local stack", Args: cobra.NoArgs, Hidden: true,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			s, err := openShop(cmd.Context(), o, dir)
 			if err != nil {
@@ -69,8 +69,11 @@ func (s *shop) bench(ctx context.Context) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.options.out, "\ndetection of a change, %d changes: median %s, worst %s\n", detections, median.Round(time.Microsecond), worst.Round(time.Microsecond))
-	return err
+	fmt.Fprintf(s.options.out, "\ndetection of a change, %d changes: median %s, worst %s\n", detections, median.Round(time.Microsecond), worst.Round(time.Microsecond))
+	if err := s.benchRestore(ctx); err != nil {
+		return err
+	}
+	return s.benchVerify(ctx)
 }
 
 func verbs(es []audit.Event) string {

@@ -79,8 +79,9 @@ func (w *work) missingClaims(ctx context.Context, kept []*unstructured.Unstructu
 			}
 		}
 	}
-	if len(absent) == 0 {
-		return nil, nil
+	others, err := w.otherClaims(ctx, byName, names, f.Name)
+	if err != nil || len(absent) == 0 {
+		return others, err
 	}
 	live, err := snapshots.Newest(ctx, w.s.Cluster, w.s.Target(), nil, absent)
 	if err != nil {
@@ -102,7 +103,7 @@ func (w *work) missingClaims(ctx context.Context, kept []*unstructured.Unstructu
 		w.foundf("missing: claim %s (%s)", n, c.source())
 		out = append(out, c)
 	}
-	return out, nil
+	return append(out, others...), nil
 }
 
 // source says for people where the data comes from.

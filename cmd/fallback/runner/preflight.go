@@ -148,24 +148,14 @@ func preflight(ctx context.Context, c *cluster.Client, mode string, need []Acces
 	if err != nil {
 		return err
 	}
-	denied := make([]bool, len(need))
-	errs := make([]error, len(need))
-	var wg sync.WaitGroup
-	next := make(chan int)
-	for range min(asked, len(need)) {
-		wg.Go(func() {
-			for i := range next {
-				denied[i], errs[i] = may(ctx, asker, need[i])
-			}
-		})
+	covered, err := byKind(ctx, asker, need)
+	if err != nil {
+		return err
 	}
-	for i := range need {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
-	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
-		return fmt.Errorf("ask the API server whether this user may %s: %w", need[i], errs[i])
+	need = slices.DeleteFunc(slices.Clone(need), func(a Access) bool { return a.Name != "" && covered[a.kind()] })
+	denied, err := ask(ctx, asker, need)
+	if err != nil {
+		return err
 	}
 	m := &Missing{Mode: mode}
 	for i, no := range denied {
@@ -178,6 +168,66 @@ func preflight(ctx context.Context, c *cluster.Client, mode string, need []Acces
 	}
 	m.User = whoAmI(ctx, asker)
 	return m
+}
+
+// fewNames is up to how many objects of a kind are asked about one by one.
+const fewNames = 8
+
+// kind is the access to every object of the kind.
+func (a Access) kind() Access {
+	a.Name = ""
+	return a
+}
+
+// byKind asks about whole kinds where a run needs many objects of one, and tells which are allowed: a role that names no objects allows
+// them all (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources). An inventory of thousands of
+// objects would be thousands of questions. Where the answer is no, a role may still name each of them.
+func byKind(ctx context.Context, asker *cluster.Client, need []Access) (map[Access]bool, error) {
+	names := map[Access]int{}
+	for _, a := range need {
+		if a.Name != "" {
+			names[a.kind()]++
+		}
+	}
+	var kinds []Access
+	for a, n := range names {
+		if n > fewNames {
+			kinds = append(kinds, a)
+		}
+	}
+	denied, err := ask(ctx, asker, kinds)
+	if err != nil {
+		return nil, err
+	}
+	out := map[Access]bool{}
+	for i, a := range kinds {
+		out[a] = !denied[i]
+	}
+	return out, nil
+}
+
+// ask asks several questions at once.
+func ask(ctx context.Context, asker *cluster.Client, list []Access) (denied []bool, err error) {
+	denied = make([]bool, len(list))
+	errs := make([]error, len(list))
+	var wg sync.WaitGroup
+	next := make(chan int)
+	for range min(asked, len(list)) {
+		wg.Go(func() {
+			for i := range next {
+				denied[i], errs[i] = may(ctx, asker, list[i])
+			}
+		})
+	}
+	for i := range list {
+		next <- i
+	}
+	close(next)
+	wg.Wait()
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return nil, fmt.Errorf("ask the API server whether this user may %s: %w", list[i], errs[i])
+	}
+	return denied, nil
 }
 
 // may asks one question; denied is the answer.
