@@ -169,7 +169,7 @@ func upload(ctx context.Context, c *cluster.Client, at stack.Backups, dir, name 
 
 // known waits until Velero has found the backup in its bucket.
 func known(ctx context.Context, c *cluster.Client, name string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, fmt.Errorf("Velero did not find the backup %s in its bucket", name))
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, fmt.Errorf("the backup %s was not found by Velero in its bucket", name))
 	defer cancel()
 	ok, err := c.WaitFor(ctx, 0, []cluster.Source{{GVR: velero.Backups, Namespace: stack.VeleroNamespace}}, func(ctx context.Context) (bool, error) {
 		_, err := cluster.Get[velero.Backup](ctx, c, velero.Backups, stack.VeleroNamespace, name)
