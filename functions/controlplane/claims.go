@@ -42,7 +42,7 @@ func (w *work) missingClaims(ctx context.Context, kept []*unstructured.Unstructu
 	if err != nil {
 		return nil, err
 	}
-	template, byName, err := decodeClaims(kept, w.s.Plan.Spec.Workload.StatefulSet)
+	template, byName, err := decodeClaims(kept, w.s.Target(), w.s.Plan.Spec.Workload.StatefulSet)
 	if err != nil {
 		return nil, err
 	}

@@ -21,11 +21,14 @@ import (
 	"fallbackchain.io/fallback/shared/run"
 )
 
-// decodeClaims finds the StatefulSet and the claims among the inventory's objects.
-func decodeClaims(objects []*unstructured.Unstructured, statefulSet string) (*appsv1.StatefulSet, map[string]*corev1.PersistentVolumeClaim, error) {
+// decodeClaims finds the StatefulSet and the claims of a namespace among the inventory's objects.
+func decodeClaims(objects []*unstructured.Unstructured, namespace, statefulSet string) (*appsv1.StatefulSet, map[string]*corev1.PersistentVolumeClaim, error) {
 	var s *appsv1.StatefulSet
 	claims := map[string]*corev1.PersistentVolumeClaim{}
 	for _, o := range objects {
+		if ns := o.GetNamespace(); ns != "" && ns != namespace {
+			continue // of the same name perhaps, and another object
+		}
 		var err error
 		switch o.GroupVersionKind().GroupKind().String() {
 		case "StatefulSet.apps":
