@@ -24,6 +24,7 @@ import (
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/signal"
 	"fallbackchain.io/fallback/shared/step"
+	"fallbackchain.io/fallback/shared/steptest"
 )
 
 // live is the sample on a real control plane with real volumes.
@@ -98,6 +99,7 @@ func (l *live) assessed(t *testing.T, e *step.Env, r run.Run) run.Assess {
 // tier runs start and await to the end.
 func (l *live) tier(t *testing.T, handle func(context.Context, string, string, run.Run) (run.Tier, error), set func(*run.Run, *run.Tier), r run.Run) run.Tier {
 	t.Helper()
+	handle = steptest.Retried(handle)
 	sec, err := handle(t.Context(), "start", "Start", r)
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,7 @@ import (
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/step"
+	"fallbackchain.io/fallback/shared/steptest"
 )
 
 // live is the sample on a real control plane, with real volumes, snapshots and databases.
@@ -113,6 +114,7 @@ func sized(t *testing.T, section any) {
 // loop calls a step until its phase is neither Started nor Running.
 func loop[S any](t *testing.T, r *run.Run, handle func(context.Context, string, string, run.Run) (S, error), op, state string, set func(*run.Run, *S) run.Phase) S {
 	t.Helper()
+	handle = steptest.Retried(handle)
 	for range 20 {
 		sec, err := handle(t.Context(), op, state, *r)
 		if err != nil {
@@ -153,7 +155,7 @@ func (l *live) gate(t *testing.T, r *run.Run) run.Gate {
 func (l *live) rollback(t *testing.T, r *run.Run) run.Undo {
 	t.Helper()
 	h := &rollback.Handler{Env: l.env}
-	sec, err := h.Handle(t.Context(), "start", "Rollback", *r)
+	sec, err := steptest.Retried(h.Handle)(t.Context(), "start", "Rollback", *r)
 	if err != nil {
 		t.Fatal(err)
 	}
