@@ -37,7 +37,7 @@ drill: tools ## the whole story on a real local control plane: break, recover, d
 
 .PHONY: test
 test: tools judges ## every test, on the real local stack where it matters
-	@go test -timeout $(TEST_TIMEOUT) -p 4 ./...
+	@go test -timeout $(TEST_TIMEOUT) -p 3 ./...
 
 .PHONY: verify
 verify: generate-check lint ## generated files up to date, lint, import rules, vet
