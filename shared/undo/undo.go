@@ -175,26 +175,18 @@ func (u *undoer) entry(ctx context.Context, e journal.Entry) error {
 	}
 }
 
-// mustWait tells whether what is being deleted has to be gone before e is undone: the same object is made again, e is a
-// snapshot that a claim is made from, or e's namespace is deleted (a namespace whose pods still run takes much longer than pods and then the namespace).
+// mustWait tells whether what is being deleted has to be gone before e is undone: the same object is made again, or e's
+// namespace is deleted (a namespace whose pods still run takes much longer than pods and then the namespace).
 func (u *undoer) mustWait(e journal.Entry) bool {
 	if isNamespace(e.Object) || isClass(e.Object) {
 		return true
 	}
 	for _, d := range u.deleting {
-		if sameObject(d.entry.Object, e.Object) || isSourceOf(e.Object, d.entry.Object) {
+		if sameObject(d.entry.Object, e.Object) {
 			return true
 		}
 	}
 	return false
-}
-
-// isSourceOf tells whether a claim may still be made from a snapshot. The snapshot controller keeps a snapshot that is deleted while a Pending
-// claim is made from it, and then looks at it again only at its next resync
-// (https://github.com/kubernetes-csi/external-snapshotter/blob/v8.6.0/pkg/common-controller/snapshot_controller.go, isVolumeBeingCreatedFromSnapshot).
-func isSourceOf(snapshot, claim journal.Object) bool {
-	return snapshot.Resource == cluster.VolumeSnapshots.Resource && claim.Resource == cluster.PersistentVolumeClaims.Resource &&
-		snapshot.Namespace == claim.Namespace
 }
 
 // madeByRun tells whether the run made the object with this UID, in this entry or when it put the object back later.

@@ -61,7 +61,8 @@ func (u *undoer) gone(ctx context.Context, r change.Ref) error {
 
 // users waits until nothing needs an object any more that is about to be deleted: the pods of a namespace; in a drill the pods behind
 // a policy, for the last ones must not run without it; the volumes of a storage class, which the driver deletes by it; the claims
-// that are still being made from a snapshot, for whose end the snapshot controller waits with growing pauses; the snapshot of a
+// that are still being made from a snapshot, for whose end the snapshot controller waits with growing pauses, and those that are being
+// deleted, which it may still know as being made; the snapshot of a
 // content, for a content that goes first can leave its snapshot's finalizer in place for good (the controller goes on patching
 // a content that is not there any more: snapshot_controller.go of
 // https://github.com/kubernetes-csi/external-snapshotter/blob/v8.6.0/pkg/common-controller, checkandRemoveSnapshotFinalizersAndCheckandDeleteContent).
@@ -73,7 +74,8 @@ func (u *undoer) users(ctx context.Context, o journal.Object) error {
 		return u.none(ctx, cluster.Pods, o.Namespace, "pods of namespace "+o.Namespace, nil)
 	case o.Resource == cluster.VolumeSnapshots.Resource:
 		return u.none(ctx, cluster.PersistentVolumeClaims, o.Namespace, "claims that are made from snapshot "+o.Name, func(x *unstructured.Unstructured) bool {
-			return field(x, "spec", "dataSource", "name") == o.Name && field(x, "spec", "dataSource", "kind") == o.Kind && field(x, "status", "phase") != string(corev1.ClaimBound)
+			return field(x, "spec", "dataSource", "name") == o.Name && field(x, "spec", "dataSource", "kind") == o.Kind &&
+				(field(x, "status", "phase") != string(corev1.ClaimBound) || x.GetDeletionTimestamp() != nil)
 		})
 	case o.Resource == cluster.VolumeSnapshotContents.Resource:
 		return u.none(ctx, cluster.VolumeSnapshots, u.Changer.Scope.Namespace, "snapshot of content "+o.Name, func(x *unstructured.Unstructured) bool {
