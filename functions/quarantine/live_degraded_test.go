@@ -17,7 +17,9 @@ import (
 	"fallbackchain.io/fallback/functions/degraded"
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/run"
+	"fallbackchain.io/fallback/shared/steptest"
 	"fallbackchain.io/fallback/shared/undo"
 	"fallbackchain.io/fallback/shared/volume"
 )
@@ -26,7 +28,7 @@ func (w *world) degraded(ctx context.Context, op string) *run.Tier {
 	w.Helper()
 	for {
 		began := time.Now()
-		d, err := (&degraded.Handler{Env: w.env}).Handle(ctx, op, "State", w.run)
+		d, err := steptest.Retried((&degraded.Handler{Env: w.env}).Handle)(ctx, op, "State", w.run)
 		if err != nil {
 			w.Fatal(op, err)
 		}
@@ -38,19 +40,25 @@ func (w *world) degraded(ctx context.Context, op string) *run.Tier {
 	}
 }
 
-// undoAll undoes everything that the run did, as a rollback does.
+// undoAll undoes everything that the run did, as a rollback does: again while something is waited for, and after a fault that may go away.
 func (w *world) undoAll(ctx context.Context) undo.Result {
 	w.Helper()
 	s, err := w.env.Open(ctx, "Rollback", w.run)
 	if err != nil {
 		w.Fatal(err)
 	}
-	res, err := undo.Entries(ctx, undo.Deps{Cluster: s.Cluster, Changer: s.Changer()}, nil)
-	if err != nil {
-		w.Fatal(err)
+	for {
+		res, err := undo.Entries(ctx, undo.Deps{Cluster: s.Cluster, Changer: s.Changer()}, nil)
+		again := err == nil && len(res.Waiting) > 0 || err != nil && fault.From(err).Class() == fault.Retry
+		if again && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.Logf("undone: %s", strings.Join(res.PutBack, "\n\t"))
+		return res
 	}
-	w.Logf("undone: %s", strings.Join(res.PutBack, "\n\t"))
-	return res
 }
 
 func (w *world) ready(ctx context.Context) {

@@ -32,6 +32,7 @@ import (
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/runid"
 	"fallbackchain.io/fallback/shared/step"
+	"fallbackchain.io/fallback/shared/steptest"
 )
 
 type always struct{}
@@ -96,7 +97,7 @@ func newWorld(t *testing.T, path string, mode run.Mode) *world {
 
 func (w *world) quarantine(ctx context.Context, op string) *run.Quarantine {
 	w.Helper()
-	q, err := (&quarantine.Handler{Env: w.env}).Handle(ctx, op, "State", w.run)
+	q, err := steptest.Retried((&quarantine.Handler{Env: w.env}).Handle)(ctx, op, "State", w.run)
 	if err != nil {
 		w.Fatal(op, err)
 	}
@@ -109,7 +110,7 @@ func (w *world) restore(ctx context.Context, op string) *run.Restore {
 	w.Helper()
 	for {
 		began := time.Now()
-		r, err := (&restore.Handler{Env: w.env}).Handle(ctx, op, "State", w.run)
+		r, err := steptest.Retried((&restore.Handler{Env: w.env}).Handle)(ctx, op, "State", w.run)
 		if err != nil {
 			w.Fatal(op, err)
 		}
@@ -125,7 +126,7 @@ func (w *world) teardown(ctx context.Context, op string) *run.Undo {
 	w.Helper()
 	for {
 		began := time.Now()
-		u, err := (&teardown.Handler{Env: w.env}).Handle(ctx, op, "State", w.run)
+		u, err := steptest.Retried((&teardown.Handler{Env: w.env}).Handle)(ctx, op, "State", w.run)
 		if err != nil {
 			w.Fatal(op, err)
 		}
