@@ -3,6 +3,7 @@ package audit
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,8 +85,8 @@ func decode(r io.Reader, f Filter) ([]Event, error) {
 		if err != nil {
 			return nil, err
 		}
-		var e Event
-		if err := json.Unmarshal(line, &e); err != nil {
+		e, err := event(line)
+		if err != nil {
 			return nil, fmt.Errorf("audit log line %d: %w", n, err)
 		}
 		// A long-running request is logged when it starts to answer and when it ends; everything else only when it ends.
@@ -94,6 +95,23 @@ func decode(r io.Reader, f Filter) ([]Event, error) {
 			out = append(out, e)
 		}
 	}
+}
+
+// event reads a line. An API server that was killed while it wrote leaves a line without an end, and the next one's first event
+// follows on the same line: the piece before it is of a request whose end nobody saw, and is left out.
+func event(line []byte) (Event, error) {
+	var e Event
+	err := json.Unmarshal(line, &e)
+	if err == nil {
+		return e, nil
+	}
+	if at := bytes.LastIndex(line, []byte(`{"kind":"Event",`)); at > 0 {
+		e = Event{}
+		if json.Unmarshal(line[at:], &e) == nil {
+			return e, nil
+		}
+	}
+	return Event{}, err
 }
 
 // ByVerb counts requests; the reviews under a name of their own.

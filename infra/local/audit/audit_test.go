@@ -43,3 +43,16 @@ func FuzzDecode(f *testing.F) {
 	f.Add(log)
 	f.Fuzz(func(_ *testing.T, s string) { _, _ = decode(strings.NewReader(s), Filter{}) })
 }
+
+func TestALineCutByAKill(t *testing.T) {
+	const first, second = `{"kind":"Event","stage":"ResponseComplete","verb":"get","userAgent":"fallb`, `{"kind":"Event","stage":"ResponseComplete","verb":"delete","userAgent":"fallback-chain"}`
+	es, err := decode(strings.NewReader(first+second+"\n"), Filter{})
+	if err != nil || !maps.Equal(ByVerb(es), map[string]int{"delete": 1}) {
+		t.Errorf("a cut line and the next server's: got %v, %v, want the second", ByVerb(es), err)
+	}
+	for _, broken := range []string{first + "\n", second + first + "\n", "no JSON\n"} {
+		if es, err := decode(strings.NewReader(broken), Filter{}); err == nil {
+			t.Errorf("%q is read as %v, want an error", broken, es)
+		}
+	}
+}
