@@ -21,6 +21,9 @@ func TestPortsAreKeptAndReplacedWhenTaken(t *testing.T) {
 			t.Fatalf("ports %v: expected one of its own for each of %v", first, names)
 		}
 		seen[first[n]] = true
+		if p := first[n]; p < firstPort || p > lastPort {
+			t.Errorf("port %d of %s may be taken for an outgoing connection", p, n)
+		}
 	}
 	l, err := listen(first[portEtcd])
 	if err != nil {
