@@ -7,14 +7,12 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -34,6 +32,7 @@ import (
 	"fallbackchain.io/fallback/shared/runid"
 	"fallbackchain.io/fallback/shared/s3store"
 	"fallbackchain.io/fallback/shared/step"
+	"fallbackchain.io/fallback/shared/steptest"
 	"fallbackchain.io/fallback/shared/velero"
 )
 
@@ -59,6 +58,7 @@ func TestLiveVelero(t *testing.T) {
 	l.plan.Spec.Inventory = &plan.Inventory{MaxAge: plan.Duration(time.Hour), Velero: &plan.Velero{Location: b.Location(), Region: b.Region, Endpoint: b.Endpoint,
 		CredentialsFile: b.CredentialsFile, Namespace: stack.VeleroNamespace, StorageLocation: stack.StorageLocation}}
 	l.plan = l.plan.WithDefaults()
+	steptest.Patient(l.plan)
 	if l.c, err = cluster.FromKubeconfig(l.stack.Kubeconfig(), ""); err != nil {
 		t.Fatal(err)
 	}
@@ -84,32 +84,18 @@ func (l *live) retainVolumes(t *testing.T) {
 		t.Fatal(len(pvs), err)
 	}
 	for _, pv := range pvs {
-		if _, err := l.c.Dynamic.Resource(cluster.PersistentVolumes).Patch(t.Context(), pv.Name, types.MergePatchType,
-			[]byte(`{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}`), metav1.PatchOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		steptest.Written(t, func() error {
+			_, err := l.c.Dynamic.Resource(cluster.PersistentVolumes).Patch(t.Context(), pv.Name, types.MergePatchType,
+				[]byte(`{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}`), metav1.PatchOptions{})
+			return err
+		})
 	}
 }
 
 func (l *live) backup(t *testing.T, name string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	b := velero.NewBackup(velero.BackupOptions{Name: name, Namespace: stack.VeleroNamespace, StorageLocation: stack.StorageLocation, Namespaces: []string{l.plan.Spec.Workload.Namespace}})
-	backups := l.c.Dynamic.Resource(velero.Backups).Namespace(stack.VeleroNamespace)
-	if _, err := backups.Create(ctx, b, metav1.CreateOptions{}); err != nil {
+	if _, err := sample.Backup(t.Context(), l.c, name); err != nil {
 		t.Fatal(err)
-	}
-	var phase velero.Phase
-	ok, err := l.c.WaitFor(ctx, 0, []cluster.Source{{GVR: velero.Backups, Namespace: stack.VeleroNamespace}}, func(ctx context.Context) (bool, error) {
-		have, err := cluster.Get[velero.Backup](ctx, l.c, velero.Backups, stack.VeleroNamespace, name)
-		if err == nil {
-			phase = have.Status.Phase
-		}
-		return phase.Ended(), err
-	})
-	if !ok || phase != velero.Completed {
-		t.Fatalf("backup %s is %s: %v", name, phase, err)
 	}
 }
 
@@ -150,12 +136,18 @@ func (l *live) drill(t *testing.T, edit func(*plan.Plan)) *drill {
 		Now:   time.Now,
 		Say:   func(i journal.Intent) { t.Logf("%s %s: %s", i.Verb, i.Object, i.Why) },
 	}
+	isolate := steptest.Retried((&quarantine.Handler{Env: d.env}).Handle)
 	for _, op := range []string{"apply", "check"} {
-		q, err := (&quarantine.Handler{Env: d.env}).Handle(t.Context(), op, "Isolate", d.run)
-		if err != nil {
-			t.Fatal(op, err)
+		for again := true; again; again = d.run.Quarantine.Phase == run.Running {
+			q, err := isolate(t.Context(), op, "Isolate", d.run)
+			if err != nil {
+				t.Fatal(op, err)
+			}
+			d.run.Quarantine = &q
 		}
-		d.run.Quarantine = &q
+	}
+	if d.run.Quarantine.Phase != run.Verified {
+		t.Fatalf("isolation: %s %s", d.run.Quarantine.Phase, d.run.Quarantine.Message)
 	}
 	return d
 }
@@ -166,24 +158,35 @@ func (always) Check(context.Context) error { return nil }
 
 func (d *drill) restore(op string) *run.Restore {
 	d.Helper()
+	r, err := d.restored(op)
+	if err != nil {
+		d.Fatal(op, err)
+	}
+	text, _ := json.Marshal(r)
+	d.Logf("restore %s: %s", op, text)
+	return r
+}
+
+// restored calls the restore until its phase is not Running.
+func (d *drill) restored(op string) (*run.Restore, error) {
+	handle := steptest.Retried((&restore.Handler{Env: d.env}).Handle)
 	for {
-		r, err := (&restore.Handler{Env: d.env}).Handle(d.Context(), op, "Restore", d.run)
+		r, err := handle(d.Context(), op, "Restore", d.run)
 		if err != nil {
-			d.Fatal(op, err)
+			return nil, err
 		}
 		d.run.Restore = &r
 		if r.Phase != run.Running {
-			text, _ := json.Marshal(r)
-			d.Logf("restore %s: %s", op, text)
-			return &r
+			return &r, nil
 		}
 	}
 }
 
 func (d *drill) teardown(op string) *run.Undo {
 	d.Helper()
+	handle := steptest.Retried((&teardown.Handler{Env: d.env}).Handle)
 	for {
-		u, err := (&teardown.Handler{Env: d.env}).Handle(d.Context(), op, "Teardown", d.run)
+		u, err := handle(d.Context(), op, "Teardown", d.run)
 		if err != nil {
 			d.Fatal(op, err)
 		}
@@ -195,27 +198,44 @@ func (d *drill) teardown(op string) *run.Undo {
 	}
 }
 
+// end tears the drill down and looks at what is left of it.
+func (d *drill) end(before map[string][]string) {
+	d.Helper()
+	d.teardown("start")
+	if u := d.teardown("await"); u.Phase != run.Undone || len(u.Left) > 0 {
+		d.Fatalf("teardown: %s: %s", u.Phase, u.Message)
+	}
+	if diff := cmp.Diff(before, d.l.existing(d.T)); diff != "" {
+		d.Errorf("the drill left or took something: %s", diff)
+	}
+}
+
 // gate asks the restored servers for the rows that the plan expects.
 func (d *drill) gate() {
 	d.Helper()
-	for op, want := range map[string]run.Phase{"ready": run.Ready, "transaction": run.Passed} {
+	handle := steptest.Retried((&gate.Handler{Env: d.env}).Handle)
+	for _, part := range []struct {
+		op   string
+		want run.Phase
+	}{{"ready", run.Ready}, {"transaction", run.Passed}} {
+		d.run.Gate = nil
 		for {
-			g, err := (&gate.Handler{Env: d.env}).Handle(d.Context(), op, "Gate", d.run)
+			g, err := handle(d.Context(), part.op, "Gate", d.run)
 			if err != nil {
-				d.Fatal(op, err)
+				d.Fatal(part.op, err)
 			}
+			d.run.Gate = &g
 			if g.Phase == run.Running {
-				d.run.Gate = &g
 				continue
 			}
-			if g.Phase != want {
-				d.Fatalf("gate %s: %s %s", op, g.Phase, g.Message)
+			if g.Phase != part.want {
+				d.Fatalf("gate %s: %s %s", part.op, g.Phase, g.Message)
 			}
-			d.Logf("gate %s: %s, %d checks", op, g.Message, len(g.Checks))
+			d.Logf("gate %s: %s, %d checks", part.op, g.Message, len(g.Checks))
 			break
 		}
-		d.run.Gate = nil
 	}
+	d.run.Gate = nil
 }
 
 // existing is everything that a drill could leave behind, and the snapshots on the storage.
@@ -242,157 +262,4 @@ func (l *live) existing(t *testing.T) map[string][]string {
 		}
 	}
 	return out
-}
-
-func (l *live) drillTwice(t *testing.T) {
-	before := l.existing(t)
-	for range 2 {
-		d := l.drill(t, nil)
-		d.restore("start")
-		d.restore("start") // a second call finds the first
-		r := d.restore("await")
-		if r.Phase != run.Succeeded || r.Velero.Phase != string(velero.Completed) || r.Velero.Errors > 0 {
-			t.Fatalf("restore: %s %s %+v", r.Phase, r.Message, r.Velero)
-		}
-		d.gate()
-		// Where the claims are bound at once, Velero gives their volumes production's reclaim policy; here they wait for their pods.
-		l.retainVolumes(t)
-		d.teardown("start")
-		if u := d.teardown("await"); u.Phase != run.Undone || len(u.Left) > 0 {
-			t.Fatalf("teardown: %s: %s", u.Phase, u.Message)
-		}
-		if diff := cmp.Diff(before, l.existing(t)); diff != "" {
-			t.Errorf("the drill left or took something: %s", diff)
-		}
-	}
-}
-
-// veleroDies kills Velero while it restores. The restore fails when its budget is over, the teardown goes on without Velero, and when
-// Velero is back it restores nothing.
-func (l *live) veleroDies(t *testing.T) {
-	before := l.existing(t)
-	d := l.drill(t, func(p *plan.Plan) {
-		p.Spec.Drill.RestoreBudget, p.Spec.Drill.TeardownBudget = plan.Duration(15*time.Second), plan.Duration(60*time.Second)
-	})
-	d.restore("start")
-	name := velero.RestoreName(d.run.ID)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	// The first claim is there, the StatefulSet is not.
-	claims := cluster.Source{GVR: cluster.PersistentVolumeClaims, Namespace: d.run.Restore.Namespace, Options: metav1.ListOptions{LabelSelector: velero.LabelRestore + "=" + name}}
-	if ok, err := l.c.WaitFor(ctx, 0, []cluster.Source{claims}, func(ctx context.Context) (bool, error) {
-		have, err := cluster.List[corev1.PersistentVolumeClaim](ctx, l.c, claims.GVR, claims.Namespace, claims.Options)
-		return len(have) > 0, err
-	}); err != nil || !ok {
-		t.Fatalf("Velero restored no claim: %v", err)
-	}
-	if err := l.stack.KillComponent(stack.Velero); err != nil {
-		t.Fatal(err)
-	}
-	r, err := cluster.Get[velero.Restore](ctx, l.c, velero.Restores, stack.VeleroNamespace, name)
-	if err != nil || r.Status.Phase != velero.InProgress {
-		t.Fatalf("the Restore is %q by now: %v", r.Status.Phase, err)
-	}
-	if r := d.restore("await"); r.Phase != run.Failed || r.Reason != "BudgetExceeded" {
-		t.Fatalf("restore: %s %s %s", r.Phase, r.Reason, r.Message)
-	}
-	d.teardown("start")
-	if u := d.teardown("await"); u.Phase != run.Undone || len(u.Left) > 0 {
-		t.Fatalf("teardown: %s: %s", u.Phase, u.Message)
-	}
-	if diff := cmp.Diff(before, l.existing(t)); diff != "" {
-		t.Errorf("the drill left or took something: %s", diff)
-	}
-	if err := l.stack.StartComponent(t.Context(), stack.Velero); err != nil {
-		t.Fatal(err)
-	}
-	again := l.drill(t, nil)
-	again.restore("start")
-	if r := again.restore("await"); r.Phase != run.Succeeded {
-		t.Fatalf("restore after Velero came back: %s %s", r.Phase, r.Message)
-	}
-	again.teardown("start")
-	if u := again.teardown("await"); u.Phase != run.Undone {
-		t.Fatalf("teardown: %s: %s", u.Phase, u.Message)
-	}
-	if diff := cmp.Diff(before, l.existing(t)); diff != "" {
-		t.Errorf("something came back: %s", diff)
-	}
-}
-
-// dataIsMoved stands in for the node agent, which moves data from the bucket: a DataDownload belongs to the Restore, and the test sets
-// its status. Velero itself is done long before.
-func (l *live) dataIsMoved(t *testing.T) {
-	before := l.existing(t)
-	downloads := l.c.Dynamic.Resource(velero.DataDownloads).Namespace(stack.VeleroNamespace)
-	set := func(name, phase string) {
-		t.Helper()
-		patch := []byte(`{"status":{"phase":"` + phase + `","message":"said by the test"}}`)
-		if u, err := downloads.Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-			t.Fatal(err)
-		} else if got, _, _ := unstructured.NestedString(u.Object, "status", "phase"); got != phase {
-			t.Fatalf("the status was not set: %v", u.Object)
-		}
-	}
-	for _, tc := range []struct {
-		end   string
-		phase run.Phase
-		says  string
-	}{{"Completed", run.Succeeded, "pods are ready"}, {"Failed", run.Failed, "data of claim data-pg-1 (DataDownload moved) is Failed: said by the test"}} {
-		d := l.drill(t, nil)
-		d.restore("start")
-		name := velero.RestoreName(d.run.ID)
-		r, err := cluster.Get[velero.Restore](t.Context(), l.c, velero.Restores, stack.VeleroNamespace, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		dd := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "velero.io/v2alpha1", "kind": "DataDownload",
-			"metadata": map[string]any{"name": "moved", "namespace": stack.VeleroNamespace, "labels": map[string]any{velero.LabelRestore: name},
-				"ownerReferences": []any{map[string]any{"apiVersion": velero.APIVersion, "kind": "Restore", "name": name, "uid": string(r.UID), "controller": true}}},
-			"spec": map[string]any{"backupStorageLocation": stack.StorageLocation, "operationTimeout": "10m0s", "snapshotID": "k", "sourceNamespace": "shop",
-				"targetVolume": map[string]any{"namespace": d.run.Restore.Namespace, "pvc": "data-pg-1", "pv": ""}}}}
-		if _, err := downloads.Create(t.Context(), dd, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		set("moved", "InProgress")
-		type answer struct {
-			r   run.Restore
-			err error
-		}
-		done := make(chan answer, 1)
-		go func() {
-			r, err := (&restore.Handler{Env: d.env}).Handle(t.Context(), "await", "AwaitRestore", d.run)
-			done <- answer{r, err}
-		}()
-		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
-		ok, err := l.c.WaitFor(ctx, 0, []cluster.Source{{GVR: velero.Restores, Namespace: stack.VeleroNamespace}}, func(ctx context.Context) (bool, error) {
-			have, err := cluster.Get[velero.Restore](ctx, l.c, velero.Restores, stack.VeleroNamespace, name)
-			return err == nil && have.Status.Phase == velero.Completed, err
-		})
-		cancel()
-		if err != nil || !ok {
-			t.Fatalf("the Restore is not Completed: %v", err)
-		}
-		if err := sample.AwaitReady(t.Context(), l.c, d.run.Restore.Namespace); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case a := <-done:
-			t.Fatalf("the await ended before the data was there: %s %s %v", a.r.Phase, a.r.Message, a.err)
-		default:
-		}
-		set("moved", tc.end)
-		a := <-done
-		if a.err != nil || a.r.Phase != tc.phase || !strings.Contains(a.r.Message, tc.says) || a.r.Velero.DataDownloads != 1 {
-			t.Errorf("%s: %s %s %+v %v", tc.end, a.r.Phase, a.r.Message, a.r.Velero, a.err)
-		}
-		d.run.Restore = &a.r
-		d.teardown("start")
-		if u := d.teardown("await"); u.Phase != run.Undone || len(u.Left) > 0 {
-			t.Fatalf("teardown: %s: %s", u.Phase, u.Message)
-		}
-		if diff := cmp.Diff(before, l.existing(t)); diff != "" {
-			t.Errorf("the drill left or took something: %s", diff)
-		}
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"fallbackchain.io/fallback/shared/plan"
 )
@@ -33,7 +32,7 @@ func askEach(t *testing.T, s *server, queries []query) {
 		t.Run(tc.name, func(t *testing.T) {
 			to := s.target("reader")
 			if strings.HasPrefix(tc.name, "too slow") {
-				to.StatementTimeout = 100 * time.Millisecond
+				to.StatementTimeout = slow
 			}
 			rs, err := open(t, to).Run(t.Context(), Questions{Queries: []plan.Query{{Name: tc.name, SQL: tc.sql, Expect: tc.expect},
 				{Name: "after", SQL: "SELECT count(*) FROM items", Expect: equals("42")}}})

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	secret  = "reader-password-7f3a"
-	timeout = 2 * time.Second
+	secret = "reader-password-7f3a"
+	// timeout is one that no statement reaches, on a busy machine either; slow is one that those which are to reach it do.
+	timeout = 30 * time.Second
+	slow    = 2 * time.Second
 )
 
 func ptr[T any](v T) *T { return &v }

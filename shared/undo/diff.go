@@ -71,22 +71,3 @@ func empty(v any) bool {
 	}
 	return false
 }
-
-// mergeInto applies a JSON merge patch (RFC 7386) to a map.
-func mergeInto(m, patch map[string]any) {
-	for k, v := range patch {
-		switch v := v.(type) {
-		case nil:
-			delete(m, k)
-		case map[string]any:
-			next, ok := m[k].(map[string]any)
-			if !ok {
-				next = map[string]any{}
-				m[k] = next
-			}
-			mergeInto(next, v)
-		default:
-			m[k] = v
-		}
-	}
-}

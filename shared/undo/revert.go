@@ -13,6 +13,7 @@ import (
 
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/journal"
+	"fallbackchain.io/fallback/shared/mergepatch"
 )
 
 // revert sets the fields that the run changed back to their values before, and only those. A field whose value is neither
@@ -127,7 +128,7 @@ func afterImage(e journal.Entry, before *unstructured.Unstructured) (*unstructur
 		}
 	}
 	after := before.DeepCopy()
-	mergeInto(after.Object, content)
+	mergepatch.Apply(after.Object, content)
 	return after, nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"fallbackchain.io/fallback/infra/local/csidriver/inuse"
 	"fallbackchain.io/fallback/infra/local/kwok"
+	"fallbackchain.io/fallback/shared/database/mytest/mariadb"
 )
 
 // Options of an agent. All directories are required.
@@ -41,8 +42,8 @@ type Agent struct {
 	kube  kube
 	view  *view
 	procs *records
-	pg    *binaries
-	maria *mariaPrograms
+	pg    *binaries[string]
+	maria *binaries[mariadb.Programs]
 	wake  chan struct{}
 
 	mu    sync.Mutex
@@ -92,8 +93,8 @@ func New(opt Options) (*Agent, error) {
 		return nil, fmt.Errorf("node agent: processes of an earlier agent: %w", err)
 	}
 	return &Agent{opt: opt, kube: kube{opt.Client}, procs: recs, wake: make(chan struct{}, 1), units: map[types.UID]*unit{},
-		pg:    &binaries{cache: filepath.Join(opt.StateDir, "postgresql"), runAs: opt.RunAs},
-		maria: newMariaPrograms(opt.StateDir, opt.RunAs)}, nil
+		pg:    findPostgres(filepath.Join(opt.StateDir, "postgresql"), opt.RunAs),
+		maria: findMariaDB(opt.StateDir, opt.RunAs)}, nil
 }
 
 // Run plays the kubelet until ctx ends, and returns when all processes have ended.

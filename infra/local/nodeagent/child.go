@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -43,6 +44,18 @@ type child struct {
 	stopping sync.Once
 }
 
+// minimalEnv keeps what programs need to run and none of the agent's own settings (PGDATA, PGPORT and the like change a
+// server's mind).
+func minimalEnv() []string {
+	out := []string{"HOME=/", "TZ=UTC"}
+	for _, k := range []string{"PATH", "LD_LIBRARY_PATH", "TMPDIR"} {
+		if v, ok := os.LookupEnv(k); ok {
+			out = append(out, k+"="+v)
+		}
+	}
+	return out
+}
+
 // run starts a process and keeps a record of it.
 func (r *records) run(c command) (*child, error) {
 	ch := &child{cmd: c, said: make(chan struct{}), done: make(chan struct{})}
@@ -81,7 +94,9 @@ func (ch *child) watch(r *records, started chan<- error) {
 	ch.pid = cmd.Process.Pid
 	r.add(ch.cmd.name, ch.pid)
 	started <- nil
-	err = cmd.Wait()
+	if err = cmd.Wait(); errors.Is(err, exec.ErrWaitDelay) {
+		err = nil // it ended well, only the pipe is held still
+	}
 	_ = syscall.Kill(-ch.pid, syscall.SIGKILL) // what it left in its group
 	r.remove(ch.pid)
 	how := "exit status 0"

@@ -11,9 +11,9 @@ import (
 
 func mariaDirWith(t *testing.T, env map[string]string, files ...string) *mariaDir {
 	t.Helper()
-	d := &mariaDir{dir: t.TempDir(), as: Identity{UID: os.Geteuid(), GID: os.Getegid()}, env: env, procs: newRecords(t), log: filepath.Join(t.TempDir(), "log")}
+	d := &mariaDir{site: siteOf(t, env)}
 	for _, f := range files {
-		p := filepath.Join(d.dir, f)
+		p := filepath.Join(d.volume, f)
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -34,7 +34,7 @@ func TestARestoredMariaDBDirectoryIsMadeReady(t *testing.T) {
 		t.Errorf("temporary files %v (%v), want none", es, err)
 	}
 	for _, f := range []string{"mariadb/ibdata1", "tls/" + mariadb.KeyFile} {
-		if b, err := os.ReadFile(filepath.Join(d.dir, f)); err != nil || string(b) != "data" {
+		if b, err := os.ReadFile(filepath.Join(d.volume, f)); err != nil || string(b) != "data" {
 			t.Errorf("%s holds %q (%v)", f, b, err)
 		}
 	}

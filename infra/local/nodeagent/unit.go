@@ -69,9 +69,9 @@ func (u *unit) programs() []program {
 		log := filepath.Join(u.a.opt.StateDir, "logs", u.pod.Namespace+"_"+u.pod.Name+"_"+c.Name+".log")
 		switch repo, tag := splitImage(c.Image); repo {
 		case PostgresImage:
-			out = append(out, &postgres{u: u, c: c, major: tag, log: log})
+			out = append(out, &database{u: u, c: c, log: log, engine: &postgres{programs: u.a.pg, tag: tag}})
 		case MariaDBImage:
-			out = append(out, &maria{u: u, c: c, log: log})
+			out = append(out, &database{u: u, c: c, log: log, engine: &maria{programs: u.a.maria}})
 		case ControllerImage:
 			out = append(out, &sidecars{u: u, log: log})
 		}

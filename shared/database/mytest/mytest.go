@@ -3,7 +3,6 @@
 package mytest
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"database/sql"
@@ -11,13 +10,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 
+	"fallbackchain.io/fallback/shared/database/internal/testserver"
 	"fallbackchain.io/fallback/shared/database/mytest/mariadb"
 )
 
@@ -27,12 +27,6 @@ const (
 	Password  = "root-password"
 	// Database is there, and empty.
 	Database = "test"
-)
-
-// patience bounds everything that is waited for; the programs may have to be brought first.
-const (
-	patience      = 90 * time.Second
-	bringPatience = 12 * time.Minute
 )
 
 // Server is a running MariaDB on loopback.
@@ -56,86 +50,63 @@ type Options struct {
 // Start runs a new server with an empty database until the test ends.
 func Start(tb testing.TB, o Options) *Server {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "fallback-mytest-")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-	// Everybody may pass, so that the other user reaches its own directory below.
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // a test's own directory, with nothing readable in it
-		tb.Fatal(err)
-	}
-	who, err := unprivileged()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	bringing, cancel := context.WithTimeout(context.Background(), bringPatience)
+	home := testserver.New(tb, "mysql", "nobody")
+	bringing, cancel := context.WithTimeout(context.Background(), testserver.BringPatience)
 	defer cancel()
-	programs, err := mariadb.Finder{Place: dir, MayEnter: who.mayEnter}.Find(bringing)
+	programs, err := mariadb.Finder{Place: home.Place, MayEnter: home.MayEnter}.Find(bringing)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	home := filepath.Join(dir, "home")
-	data := filepath.Join(home, "data")
-	for _, d := range []string{home, data} {
-		if err := os.Mkdir(d, 0o700); err != nil {
-			tb.Fatal(err)
-		}
+	data := filepath.Join(home.Dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		tb.Fatal(err)
 	}
 	keys := ""
 	if !o.NoTLS {
-		keys = home
+		keys = home.Dir
 		if err := mariadb.WriteCertificate(keys, time.Now()); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	who.own(tb, home)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	home.Own()
+	ctx, cancel := context.WithTimeout(context.Background(), testserver.Patience)
 	defer cancel()
-	initialise(ctx, tb, who, programs, home, data)
-	// Another process may take the free port first: the server then ends at once and the next one is tried.
-	for range 5 {
-		port, err := freePort()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		args := programs.ServerArgs(data, port, keys)
-		if o.NoTLS {
-			args = append(args, "--skip-ssl") // newer servers make a certificate of their own
-		}
-		for _, c := range o.Config {
-			args = append(args, "--"+c)
-		}
-		if err := who.serve(tb, home, programs.Server, args); err != nil {
-			tb.Log(err)
-			continue
-		}
-		s := &Server{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), tb: tb}
-		s.open(ctx, !o.NoTLS)
-		return s
-	}
-	tb.Fatal("MariaDB did not start")
-	return nil
+	initialise(ctx, tb, home, programs, data)
+	s := &Server{tb: tb}
+	s.Addr = home.Serve(testserver.Server{Program: programs.Server, ReadyLine: mariadb.ReadyLine,
+		StopWith: syscall.SIGKILL, // a clean end takes a second
+		Args: func(port int) []string {
+			args := programs.ServerArgs(data, port, keys)
+			if o.NoTLS {
+				args = append(args, "--skip-ssl") // newer servers make a certificate of their own
+			}
+			for _, c := range o.Config {
+				args = append(args, "--"+c)
+			}
+			return args
+		}})
+	s.open(!o.NoTLS)
+	return s
 }
 
-func initialise(ctx context.Context, tb testing.TB, who identity, p mariadb.Programs, home, data string) {
+func initialise(ctx context.Context, tb testing.TB, home *testserver.Home, p mariadb.Programs, data string) {
 	tb.Helper()
 	text, err := p.InitSQL(mariadb.Accounts{RootPassword: Password, Database: Database})
 	if err != nil {
 		tb.Fatal(err)
 	}
-	run := who.command(ctx, home, p.Server, p.InitArgs(data)...)
+	run := home.Command(ctx, p.Server, p.InitArgs(data)...)
 	run.Stdin = strings.NewReader(text)
-	var out bytes.Buffer
-	run.Stdout, run.Stderr = &out, &out
-	if err := run.Run(); err != nil {
-		tb.Fatalf("new data directory: %v\n%s", err, out.Bytes())
+	if out, err := run.CombinedOutput(); err != nil {
+		tb.Fatalf("new data directory: %v\n%s", err, out)
 	}
 }
 
 // open connects as the superuser and asks who answers.
-func (s *Server) open(ctx context.Context, overTLS bool) {
+func (s *Server) open(overTLS bool) {
 	s.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testserver.Patience)
+	defer cancel()
 	cfg := mysql.NewConfig()
 	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.DBName = Superuser, Password, "tcp", s.Addr, Database
 	cfg.MultiStatements, cfg.Logger = true, quiet{}
@@ -168,7 +139,7 @@ func (s *Server) DB() *sql.DB { return s.db }
 // Exec runs statements, separated by semicolons, as the superuser.
 func (s *Server) Exec(statements string) {
 	s.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testserver.Patience)
 	defer cancel()
 	if _, err := s.db.ExecContext(ctx, statements); err != nil {
 		s.tb.Fatalf("%s: %v", statements, err)
@@ -178,7 +149,7 @@ func (s *Server) Exec(statements string) {
 // Value is the first column of a query's first row, as text; "NULL" for NULL.
 func (s *Server) Value(query string, args ...any) string {
 	s.tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), testserver.Patience)
 	defer cancel()
 	var v sql.NullString
 	if err := s.db.QueryRowContext(ctx, query, args...).Scan(&v); err != nil {
@@ -201,13 +172,3 @@ func (s *Server) CreateRole(name, password string) {
 type quiet struct{}
 
 func (quiet) Print(...any) {}
-
-func freePort() (int, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}

@@ -16,12 +16,14 @@ import (
 	"fallbackchain.io/fallback/shared/plan/limits"
 )
 
-// generate reflects the plan's types into a schema; source is types.go, for the descriptions. The same input gives the
-// same bytes.
-func generate(source []byte) ([]byte, error) {
-	docs, err := comments(source)
-	if err != nil {
-		return nil, err
+// generate reflects the plan's types into a schema; sources are the files with the types, for the descriptions. The same
+// input gives the same bytes.
+func generate(sources [][]byte) ([]byte, error) {
+	docs := map[string]string{}
+	for _, source := range sources {
+		if err := comments(docs, source); err != nil {
+			return nil, err
+		}
 	}
 	r := &jsonschema.Reflector{
 		Anonymous: true, ExpandedStruct: true, DoNotReference: true,
@@ -120,13 +122,12 @@ func refine(path string, s *jsonschema.Schema) {
 	}
 }
 
-// comments maps "Type" and "Type.Field" to what their comments say, in one line.
-func comments(source []byte) (map[string]string, error) {
+// comments adds "Type" and "Type.Field" with what their comments say, in one line.
+func comments(docs map[string]string, source []byte) error {
 	file, err := parser.ParseFile(token.NewFileSet(), "types.go", source, parser.ParseComments)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	docs := map[string]string{}
 	for _, d := range file.Decls {
 		g, ok := d.(*ast.GenDecl)
 		if !ok || g.Tok != token.TYPE {
@@ -149,7 +150,7 @@ func comments(source []byte) (map[string]string, error) {
 			}
 		}
 	}
-	return docs, nil
+	return nil
 }
 
 func text(groups ...*ast.CommentGroup) string {

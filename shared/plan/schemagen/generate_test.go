@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -26,16 +27,16 @@ func TestTheCommittedSchemaIsGenerated(t *testing.T) {
 }
 
 func TestGenerateIsStable(t *testing.T) {
-	source, err := os.ReadFile("../types.go")
+	sources, err := read("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, err := generate(source)
+	first, err := generate(sources)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if again, err := generate(source); err != nil || !bytes.Equal(first, again) {
+		if again, err := generate(sources); err != nil || !bytes.Equal(first, again) {
 			t.Fatalf("the same types gave other bytes: %v", err)
 		}
 	}
@@ -46,12 +47,17 @@ func TestGenerateIsStable(t *testing.T) {
 
 func TestCheckFailsOnADifference(t *testing.T) {
 	dir := t.TempDir()
-	source, err := os.ReadFile("../types.go")
+	if err := run(dir, false); err == nil {
+		t.Error("a schema was made of no types")
+	}
+	sources, err := read("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "types.go"), source, 0o600); err != nil {
-		t.Fatal(err)
+	for i, source := range sources {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("types_%d.go", i)), source, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := run(dir, true); err == nil {
 		t.Error("check passed without a schema")

