@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"fallbackchain.io/fallback/cmd/fallback/runner"
 	"fallbackchain.io/fallback/cmd/fallback/runstore"
@@ -23,6 +24,7 @@ import (
 	"fallbackchain.io/fallback/infra/local/stack"
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/statemachine/walk"
 )
@@ -179,15 +181,33 @@ func (b *Bed) Leftovers(t *testing.T, runID string) []string {
 	var out []string
 	for _, gvr := range []schema.GroupVersionResource{cluster.Namespaces, cluster.NetworkPolicies, cluster.Pods, cluster.StatefulSets, cluster.PersistentVolumeClaims,
 		cluster.VolumeSnapshots, cluster.VolumeSnapshotContents, cluster.Secrets, cluster.Services, cluster.ConfigMaps} {
-		l, err := b.Client.Dynamic.Resource(gvr).List(t.Context(), metav1.ListOptions{LabelSelector: change.LabelRun + "=" + runID})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, u := range l.Items {
+		for _, u := range b.list(t, gvr, "", metav1.ListOptions{LabelSelector: change.LabelRun + "=" + runID}) {
 			out = append(out, gvr.Resource+" "+u.GetNamespace()+"/"+u.GetName())
 		}
 	}
 	return out
+}
+
+// list reads again after a fault that may go away: some scenarios have just taken the API server away and brought it back.
+func (b *Bed) list(t *testing.T, gvr schema.GroupVersionResource, ns string, o metav1.ListOptions) []unstructured.Unstructured {
+	t.Helper()
+	var items []unstructured.Unstructured
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		l, err := b.Client.Dynamic.Resource(gvr).Namespace(ns).List(ctx, o)
+		if last = err; err != nil {
+			if fault.From(cluster.Fault("list "+gvr.Resource, err)).Class() != fault.Retry {
+				return false, err
+			}
+			return false, nil
+		}
+		items = l.Items
+		return true, nil
+	})
+	if err != nil {
+		t.Fatalf("list %s: %v (%v)", gvr.Resource, err, last)
+	}
+	return items
 }
 
 // Versions are the resourceVersions of everything in a namespace that a drill must leave alone.
@@ -195,11 +215,7 @@ func (b *Bed) Versions(t *testing.T, namespace string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	add := func(gvr schema.GroupVersionResource, ns string, keep func(u unstructured.Unstructured) bool) {
-		l, err := b.Client.Dynamic.Resource(gvr).Namespace(ns).List(t.Context(), metav1.ListOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, u := range l.Items {
+		for _, u := range b.list(t, gvr, ns, metav1.ListOptions{}) {
 			if keep(u) {
 				out[gvr.Resource+"/"+u.GetName()] = u.GetResourceVersion()
 			}
