@@ -82,7 +82,7 @@ func TestReady(t *testing.T) {
 			var g run.Gate
 			switch {
 			case tc.during != nil:
-				if g = call(50 * time.Millisecond); g.Phase != run.Running {
+				if g = call(500 * time.Millisecond); g.Phase != run.Running {
 					t.Fatalf("before the change: %+v", g)
 				}
 				done := make(chan struct{})
@@ -90,11 +90,11 @@ func TestReady(t *testing.T) {
 				g = call(10 * time.Second)
 				<-done
 			case tc.late:
-				call(50 * time.Millisecond)
+				call(500 * time.Millisecond)
 				w.Pass(w.Plan.Spec.Gate.Budget.D())
-				g = call(50 * time.Millisecond)
+				g = call(500 * time.Millisecond)
 			case tc.phase == run.Running:
-				g = call(50 * time.Millisecond)
+				g = call(500 * time.Millisecond)
 			default:
 				g = call(10 * time.Second)
 			}
@@ -112,9 +112,9 @@ func TestReady(t *testing.T) {
 func TestStabilityWindow(t *testing.T) {
 	w := steptest.New(t, run.Recover, shop(), statefulSet(1), pod(0, "True"))
 	w.Env.Now = time.Now
-	w.Plan.Spec.Gate.Stability = plan.Duration(200 * time.Millisecond)
+	w.Plan.Spec.Gate.Stability = plan.Duration(2 * time.Second)
 	h := &Handler{Env: w.Env}
-	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	short, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	g, err := h.Handle(short, "ready", "ApplicationGate", w.Run)
 	if err != nil || g.Phase != run.Running || g.StableSince == nil {

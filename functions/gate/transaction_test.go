@@ -134,7 +134,7 @@ func TestTransaction(t *testing.T) {
 			return nil, errors.New("connection refused")
 		}
 		for _, want := range []run.Phase{run.Running, run.Refused} {
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			g, err := h.Handle(ctx, "transaction", "ReadOnlyTransaction", w.Run)
 			cancel()
 			if err != nil || g.Phase != want || g.Reason != "DatabaseUnreachable" || !strings.Contains(g.Message, "connection refused") {
