@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +16,7 @@ import (
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/signal"
+	"fallbackchain.io/fallback/shared/steptest"
 )
 
 // healthy is what a workload without a fault looks like.
@@ -41,9 +41,10 @@ func assessReadOnly(t *testing.T, l *live) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := l.c.Dynamic.Resource(m.Resource).Apply(t.Context(), u.GetName(), u, metav1.ApplyOptions{FieldManager: "test"}); err != nil {
-			t.Fatal(err)
-		}
+		steptest.Written(t, func() error {
+			_, err := l.c.Dynamic.Resource(m.Resource).Apply(t.Context(), u.GetName(), u, metav1.ApplyOptions{FieldManager: "test"})
+			return err
+		})
 	}
 	kubeconfig, err := l.stack.KubeconfigFor("assess", "fallback-chain:assess")
 	if err != nil {
@@ -59,13 +60,9 @@ func assessReadOnly(t *testing.T, l *live) {
 	if a.Phase != run.Assessed || a.KubernetesVersion == "" {
 		t.Errorf("phase %s, version %q", a.Phase, a.KubernetesVersion)
 	}
-	wants(t, a.Signals, healthy)
-	j, err := js.Open(t.Context(), r.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if es, err := j.Entries(t.Context()); err != nil || len(es) != 0 {
-		t.Errorf("assess wrote %d journal entries (%v), expected none", len(es), err)
+	l.wants(t, e, r, healthy)
+	if es := changes(t, js, r); len(es) != 0 {
+		t.Errorf("assess wrote %d journal entries, expected none", len(es))
 	}
 	// The role really is read-only: the same client may change nothing, and read no Secret.
 	err = reader.Dynamic.Resource(cluster.Pods).Namespace(sample.Namespace).Delete(t.Context(), sample.Pod(0), metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
@@ -98,11 +95,7 @@ func nothingStuck(t *testing.T, l *live) {
 	if sec := l.controlplane(t, e, r); sec.Phase != run.Succeeded || len(sec.Done) != 0 {
 		t.Errorf("%+v, expected Succeeded with nothing done", sec)
 	}
-	j, err := js.Open(t.Context(), r.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if es, _ := j.Entries(t.Context()); len(es) != 0 {
+	if es := changes(t, js, r); len(es) != 0 {
 		t.Errorf("%d changes were made, expected none: %+v", len(es), es)
 	}
 }
@@ -129,7 +122,7 @@ func apiServerAway(t *testing.T, l *live) {
 	l.plan.Spec.APIServerWait = wait
 	back := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		back <- l.stack.StartComponent(ctx, stack.APIServer)
 	}()

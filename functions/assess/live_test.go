@@ -3,12 +3,14 @@ package assess_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"fallbackchain.io/fallback/functions/assess"
 	"fallbackchain.io/fallback/functions/controlplane"
@@ -46,6 +48,7 @@ func newLive(t *testing.T) *live {
 	if l.plan, err = plan.Load(d.Plan); err != nil {
 		t.Fatal(err)
 	}
+	steptest.Patient(l.plan)
 	if l.c, err = cluster.FromKubeconfig(l.stack.Kubeconfig(), ""); err != nil {
 		t.Fatal(err)
 	}
@@ -80,9 +83,9 @@ func (l *live) run(mode run.Mode) run.Run {
 // assessed calls assess until it does not say Running.
 func (l *live) assessed(t *testing.T, e *step.Env, r run.Run) run.Assess {
 	t.Helper()
-	h := &assess.Handler{Env: e}
-	for range 5 {
-		a, err := h.Handle(t.Context(), "assess", "AssessCluster", r)
+	handle := steptest.Retried((&assess.Handler{Env: e}).Handle)
+	for range 10 {
+		a, err := handle(t.Context(), "assess", "AssessCluster", r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +95,7 @@ func (l *live) assessed(t *testing.T, e *step.Env, r run.Run) run.Assess {
 		}
 		r.Assess = &a
 	}
-	t.Fatal("assess is still Running after five slices")
+	t.Fatal("assess is still Running after ten slices")
 	return run.Assess{}
 }
 
@@ -136,19 +139,38 @@ func sized(t *testing.T, section any) {
 	}
 }
 
-// wants asserts signals' statuses and reasons ("" is any).
-func wants(t *testing.T, got signal.Set, want map[signal.Name][2]string) {
-	t.Helper()
+// differs lists where signals are not as wanted: statuses and reasons ("" is any).
+func differs(got signal.Set, want map[signal.Name][2]string) []string {
+	var out []string
 	if len(got) != len(signal.Names) {
-		t.Errorf("%d signals, expected all %d", len(got), len(signal.Names))
+		out = append(out, fmt.Sprintf("%d signals, expected all %d", len(got), len(signal.Names)))
 	}
 	for n, w := range want {
 		g := got[n]
 		if string(g.Status) != w[0] || (w[1] != "" && g.Reason != w[1]) {
-			t.Errorf("%s is %s/%s (%s), expected %s/%s", n, g.Status, g.Reason, g.Message, w[0], w[1])
+			out = append(out, fmt.Sprintf("%s is %s/%s (%s), expected %s/%s", n, g.Status, g.Reason, g.Message, w[0], w[1]))
 		}
 	}
+	return out
 }
+
+// wants assesses until the signals are as wanted: controllers show what a test did to the cluster, or mended, in their own time.
+func (l *live) wants(t *testing.T, e *step.Env, r run.Run, want map[signal.Name][2]string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var wrong []string
+	sources := []cluster.Source{{GVR: cluster.Pods, Namespace: sample.Namespace}, {GVR: cluster.VolumeAttachments}, {GVR: cluster.Nodes}}
+	if ok, err := l.c.WaitFor(ctx, time.Second, sources, func(context.Context) (bool, error) {
+		wrong = differs(l.assessed(t, e, r).Signals, want)
+		return len(wrong) == 0, nil
+	}); err != nil || !ok {
+		t.Errorf("not as wanted within %s (%v): %q", patience, err, wrong)
+	}
+}
+
+// patience is how long a condition of the cluster may take on a machine that does much else.
+const patience = 3 * time.Minute
 
 func (l *live) delete(t *testing.T, gvr schema.GroupVersionResource, namespace, name string, o metav1.DeleteOptions) {
 	t.Helper()
@@ -157,14 +179,37 @@ func (l *live) delete(t *testing.T, gvr schema.GroupVersionResource, namespace, 
 	}
 }
 
-// until waits for a condition of the cluster, for a minute at most.
+// until waits for a condition of the cluster.
 func (l *live) until(t *testing.T, what string, sources []cluster.Source, done func(context.Context) (bool, error)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if ok, err := l.c.WaitFor(ctx, time.Second, sources, done); err != nil || !ok {
-		t.Fatalf("%s: not within a minute (%v)", what, err)
+		t.Fatalf("%s: not within %s (%v)", what, patience, err)
 	}
+}
+
+// patch makes a test's own merge patch.
+func (l *live) patch(t *testing.T, gvr schema.GroupVersionResource, namespace, name, patch string) {
+	t.Helper()
+	steptest.Written(t, func() error {
+		_, err := l.c.Dynamic.Resource(gvr).Namespace(namespace).Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		return err
+	})
+}
+
+// changes lists what a run wrote down, over all of its calls.
+func changes(t *testing.T, js *journal.Files, r run.Run) []journal.Entry {
+	t.Helper()
+	j, err := js.Open(t.Context(), r.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	es, err := j.Entries(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return es
 }
 
 func (l *live) statefulSet(t *testing.T) *appsv1.StatefulSet {

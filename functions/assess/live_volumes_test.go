@@ -22,6 +22,7 @@ import (
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/signal"
+	"fallbackchain.io/fallback/shared/steptest"
 	"fallbackchain.io/fallback/shared/volume"
 )
 
@@ -41,12 +42,12 @@ func attachErrorMended(t *testing.T, l *live) {
 	})
 	e, _ := l.env(t, l.c)
 	r := l.run(run.Recover)
-	wants(t, l.assessed(t, e, r).Signals, map[signal.Name][2]string{
+	l.wants(t, e, r, map[signal.Name][2]string{
 		signal.CSIDriverHealthy: {"True", ""}, signal.PVCsBound: {"True", ""}, signal.VolumesAttached: {"False", "AttachError"}, signal.WorkloadReady: {"False", "NotReady"}})
 	if sec := l.volumesync(t, e, r); sec.Phase != run.Succeeded || len(sec.Done) != 1 {
 		t.Fatalf("%+v, expected Succeeded with one change", sec)
 	}
-	wants(t, l.assessed(t, e, r).Signals, healthy)
+	l.wants(t, e, r, healthy)
 }
 
 // detach deletes a pod and waits until its volume is detached, so that the next pod must attach anew. The fault that keeps
@@ -79,9 +80,7 @@ func (l *live) cordon(t *testing.T, node string, on bool) {
 	if on {
 		patch = `{"spec":{"unschedulable":true}}`
 	}
-	if _, err := l.c.Dynamic.Resource(cluster.Nodes).Patch(t.Context(), node, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	l.patch(t, cluster.Nodes, "", node, patch)
 }
 
 func (l *live) volumeOf(t *testing.T, claim string) *corev1.PersistentVolume {
@@ -124,17 +123,22 @@ func nodeGone(t *testing.T, l *live) {
 		t.Fatal(err)
 	}
 	l.delete(t, cluster.Nodes, "", pod.Spec.NodeName, metav1.DeleteOptions{})
-	e, _ := l.env(t, l.c)
+	e, js := l.env(t, l.c)
 	r := l.run(run.Recover)
-	wants(t, l.assessed(t, e, r).Signals, map[signal.Name][2]string{
+	l.wants(t, e, r, map[signal.Name][2]string{
 		signal.CSIDriverHealthy: {"True", ""}, signal.PVCsBound: {"True", ""}, signal.VolumesAttached: {"False", "NodeGone"}})
-	h := &volumesync.Handler{Env: e}
-	sec, err := h.Handle(t.Context(), "start", "VolumeAttachmentSync", r)
+	handle := steptest.Retried((&volumesync.Handler{Env: e}).Handle)
+	sec, err := handle(t.Context(), "start", "VolumeAttachmentSync", r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(sec.Done) != 2*len(there) {
-		t.Fatalf("done %q, expected %d pods and as many attachments", sec.Done, len(there))
+	// From the journal, for a call that was repeated says only what it did itself.
+	done := map[string]bool{}
+	for _, c := range changes(t, js, r) {
+		done[c.Object.String()] = true
+	}
+	if len(done) != 2*len(there) {
+		t.Fatalf("changed %v, expected %d pods and as many attachments", done, len(there))
 	}
 	if now, err := cluster.Get[corev1.Pod](t.Context(), l.c, cluster.Pods, sample.Namespace, pod.Name); err == nil && now.UID == pod.UID {
 		t.Error("the pod of the node that is gone still exists")
@@ -159,7 +163,7 @@ func nodeGone(t *testing.T, l *live) {
 	})
 	r.VolumeSync = &sec
 	for r.VolumeSync.Phase == run.Started || r.VolumeSync.Phase == run.Running {
-		next, err := h.Handle(t.Context(), "await", "AwaitVolumeAttachmentSync", r)
+		next, err := handle(t.Context(), "await", "AwaitVolumeAttachmentSync", r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,7 +172,7 @@ func nodeGone(t *testing.T, l *live) {
 	if r.VolumeSync.Phase != run.Succeeded {
 		t.Fatalf("%+v, expected Succeeded", r.VolumeSync)
 	}
-	wants(t, l.assessed(t, e, r).Signals, healthy)
+	l.wants(t, e, r, healthy)
 }
 
 // podAwayFromController is a pod of the shop on a node that does not run the CSI driver's controller.
@@ -196,12 +200,7 @@ func (l *live) podAwayFromController(t *testing.T) *corev1.Pod {
 func nodeOutOfService(t *testing.T, l *live) {
 	pod := l.podAwayFromController(t)
 	node := pod.Spec.NodeName
-	patch := func(p string) {
-		t.Helper()
-		if _, err := l.c.Dynamic.Resource(cluster.Nodes).Patch(t.Context(), node, types.MergePatchType, []byte(p), metav1.PatchOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	patch := func(p string) { l.patch(t, cluster.Nodes, "", node, p) }
 	patch(`{"metadata":{"labels":{"` + kwok.NotReadyLabel + `":"true"}}}`)
 	l.until(t, "the node is not ready", []cluster.Source{{GVR: cluster.Nodes}}, func(ctx context.Context) (bool, error) {
 		n, err := cluster.Get[corev1.Node](ctx, l.c, cluster.Nodes, "", node)
@@ -209,17 +208,13 @@ func nodeOutOfService(t *testing.T, l *live) {
 	})
 	e, js := l.env(t, l.c)
 	r := l.run(run.Recover)
-	wants(t, l.assessed(t, e, r).Signals, map[signal.Name][2]string{signal.VolumesAttached: {"False", "NodeNotReady"}})
-	h := &volumesync.Handler{Env: e}
-	if sec, err := h.Handle(t.Context(), "start", "VolumeAttachmentSync", r); err != nil || len(sec.Found) != 1 || len(sec.Done) != 0 {
+	l.wants(t, e, r, map[signal.Name][2]string{signal.VolumesAttached: {"False", "NodeNotReady"}})
+	handle := steptest.Retried((&volumesync.Handler{Env: e}).Handle)
+	if sec, err := handle(t.Context(), "start", "VolumeAttachmentSync", r); err != nil || len(sec.Found) != 1 || len(sec.Done) != 0 {
 		t.Fatalf("%+v %v, expected that the node is found and left alone", sec, err)
 	}
-	j, err := js.Open(t.Context(), r.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if es, err := j.Entries(t.Context()); err != nil || len(es) != 0 {
-		t.Fatalf("%d changes (%v), expected none", len(es), err)
+	if es := changes(t, js, r); len(es) != 0 {
+		t.Fatalf("%d changes, expected none", len(es))
 	}
 	n, err := cluster.Get[corev1.Node](t.Context(), l.c, cluster.Nodes, "", node)
 	if err != nil {
@@ -239,7 +234,7 @@ func nodeOutOfService(t *testing.T, l *live) {
 		n, err := cluster.Get[corev1.Node](ctx, l.c, cluster.Nodes, "", node)
 		return err == nil && volume.NodeReady(n) && len(n.Spec.Taints) == 0, err
 	})
-	wants(t, l.assessed(t, e, r).Signals, healthy)
+	l.wants(t, e, r, healthy)
 }
 
 // orphanedFinalizer: a volume that was once a claim's is being deleted, and the attacher whose finalizer holds it is no more.
@@ -259,13 +254,19 @@ func orphanedFinalizer(t *testing.T, l *live) {
 		v, err := cluster.Get[corev1.PersistentVolume](ctx, l.c, cluster.PersistentVolumes, "", "orphan")
 		return err == nil && len(v.Finalizers) == 2, err
 	})
+	gone, err := cluster.Get[corev1.PersistentVolume](t.Context(), l.c, cluster.PersistentVolumes, "", "orphan")
+	if err != nil || gone.DeletionTimestamp == nil {
+		t.Fatalf("%v, expected it to be being deleted", err)
+	}
+	// Before stuckAfter and after it, by the clock of the run, whatever the machine's says.
 	e, _ := l.env(t, l.c)
-	h := &volumesync.Handler{Env: e}
-	if sec, err := h.Handle(t.Context(), "start", "VolumeAttachmentSync", l.run(run.Recover)); err != nil || len(sec.Done) != 0 {
+	handle := steptest.Retried((&volumesync.Handler{Env: e}).Handle)
+	e.Now = func() time.Time { return gone.DeletionTimestamp.Time }
+	if sec, err := handle(t.Context(), "start", "VolumeAttachmentSync", l.run(run.Recover)); err != nil || len(sec.Done) != 0 {
 		t.Fatalf("%+v %v, expected nothing done before stuckAfter", sec, err)
 	}
-	e.Now = func() time.Time { return time.Now().Add(time.Minute) }
-	sec, err := h.Handle(t.Context(), "start", "VolumeAttachmentSync", l.run(run.Recover))
+	e.Now = func() time.Time { return gone.DeletionTimestamp.Add(time.Hour) }
+	sec, err := handle(t.Context(), "start", "VolumeAttachmentSync", l.run(run.Recover))
 	if err != nil || len(sec.Done) != 1 {
 		t.Fatalf("%+v %v, expected one finalizer removed", sec, err)
 	}

@@ -78,7 +78,7 @@ func TestLive(t *testing.T) {
 
 func (l *live) handle(t *testing.T, op string, r run.Run) any {
 	t.Helper()
-	out, err := (&backupstep.Handler{Env: l.env}).Handle(t.Context(), op, "Test", r)
+	out, err := steptest.Retried((&backupstep.Handler{Env: l.env}).Handle)(t.Context(), op, "Test", r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,22 +87,8 @@ func (l *live) handle(t *testing.T, op string, r run.Run) any {
 
 func (l *live) backup(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	b := velero.NewBackup(velero.BackupOptions{Name: name, Namespace: stack.VeleroNamespace, StorageLocation: stack.StorageLocation, Namespaces: []string{sample.Namespace}})
-	if _, err := l.c.Dynamic.Resource(velero.Backups).Namespace(stack.VeleroNamespace).Create(ctx, b, metav1.CreateOptions{}); err != nil {
+	if _, err := sample.Backup(t.Context(), l.c, name); err != nil {
 		t.Fatal(err)
-	}
-	var phase velero.Phase
-	_, err := l.c.WaitFor(ctx, 0, []cluster.Source{{GVR: velero.Backups, Namespace: stack.VeleroNamespace}}, func(ctx context.Context) (bool, error) {
-		have, err := cluster.Get[velero.Backup](ctx, l.c, velero.Backups, stack.VeleroNamespace, name)
-		if err == nil {
-			phase = have.Status.Phase
-		}
-		return phase.Ended(), err
-	})
-	if phase != velero.Completed {
-		t.Fatalf("backup %s is %s: %v", name, phase, err)
 	}
 }
 
@@ -172,7 +158,7 @@ func (l *live) spoiled(t *testing.T, r run.Run) {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.spoil(t)
 			var out run.Rehearsal
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			// A policy takes a moment until the API server holds requests against it.
 			ok, err := l.c.WaitFor(ctx, 500*time.Millisecond, nil, func(context.Context) (bool, error) {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"fallbackchain.io/fallback/functions/rollbackpoint"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/infra/local/stack"
+	"fallbackchain.io/fallback/infra/local/stack/stacktest"
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/inventory"
@@ -42,33 +41,8 @@ type live struct {
 
 func newLive(t *testing.T) *live {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	// Not t.TempDir: databases run as another user and must be able to pass through to their volumes.
-	dir, err := os.MkdirTemp("", "fbr")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	s, err := stack.Up(ctx, stack.Options{Dir: filepath.Join(dir, "s")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := s.Stop(ctx); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("the stack's state is kept in %s", dir)
-			return
-		}
-		_ = os.RemoveAll(dir)
-	})
-	d, err := sample.Deploy(ctx, sample.Options{Kubeconfig: s.Kubeconfig(), Dir: filepath.Join(dir, "shop"), StackDir: filepath.Join(dir, "s")})
+	s := stacktest.Up(t, stack.Options{})
+	d, err := sample.Deploy(t.Context(), sample.Options{Kubeconfig: s.Kubeconfig(), Dir: t.TempDir(), StackDir: s.Layout().Dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +50,7 @@ func newLive(t *testing.T) *live {
 	if l.plan, err = plan.Load(d.Plan); err != nil {
 		t.Fatal(err)
 	}
+	steptest.Patient(l.plan)
 	if l.c, err = cluster.FromKubeconfig(s.Kubeconfig(), ""); err != nil {
 		t.Fatal(err)
 	}
@@ -195,10 +170,34 @@ func (l *live) set(t *testing.T) *appsv1.StatefulSet {
 	return s
 }
 
-func (l *live) patchSet(t *testing.T, patch string) {
+// patchSet changes the StatefulSet for one test, and back after it.
+func (l *live) patchSet(t *testing.T, patch, back string) {
 	t.Helper()
-	_, err := l.c.Dynamic.Resource(cluster.StatefulSets).Namespace(sample.Namespace).Patch(t.Context(), sample.StatefulSet, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
-	if err != nil {
-		t.Fatal(err)
+	write := func(patch string) {
+		steptest.Written(t, func() error {
+			_, err := l.c.Dynamic.Resource(cluster.StatefulSets).Namespace(sample.Namespace).
+				Patch(context.WithoutCancel(t.Context()), sample.StatefulSet, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+			return err
+		})
+	}
+	write(patch)
+	t.Cleanup(func() { write(back) })
+}
+
+// hold takes the lease for one test.
+func (l *live) hold(t *testing.T, r *run.Run) {
+	t.Helper()
+	if s := l.lease(t, r, &leasestep.Handler{}, "acquire"); s.Phase != run.Held {
+		t.Fatalf("%+v", s)
+	}
+	t.Cleanup(func() { l.release(t, *r) })
+}
+
+// release lets go of the lease when a test is over, so that the next one can have it.
+func (l *live) release(t *testing.T, r run.Run) {
+	t.Helper()
+	sec, err := steptest.Retried((&leasestep.Handler{Env: l.env}).Handle)(context.WithoutCancel(t.Context()), "release", "ReleaseLease", r)
+	if err != nil || sec.Phase != run.Released {
+		t.Errorf("release: %+v, %v", sec, err)
 	}
 }

@@ -75,7 +75,14 @@ func world(t *testing.T, objects ...string) *steptest.World {
 	return w
 }
 
+// roll rolls back to the end.
 func roll(w *steptest.World) run.Undo {
+	w.Helper()
+	return rollFor(w, time.Minute)
+}
+
+// rollFor rolls back with an await of a bounded time.
+func rollFor(w *steptest.World, within time.Duration) run.Undo {
 	w.Helper()
 	h := &Handler{Env: w.Env}
 	u, err := h.Handle(w.Context(), "start", "Rollback", w.Run)
@@ -86,7 +93,7 @@ func roll(w *steptest.World) run.Undo {
 	if u.Phase != run.Started {
 		return u
 	}
-	ctx, cancel := context.WithTimeout(w.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(w.Context(), within)
 	defer cancel()
 	u, err = h.Handle(ctx, "await", "AwaitRollback", w.Run)
 	if err != nil {
@@ -255,7 +262,7 @@ func TestBudgetAndLease(t *testing.T) {
 	w.Fake.PrependReactor("create", "persistentvolumeclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewServiceUnavailable("down")
 	})
-	if u := roll(w); u.Phase != run.Running {
+	if u := rollFor(w, 50*time.Millisecond); u.Phase != run.Running {
 		t.Fatalf("%+v", u)
 	}
 	w.Pass(w.Plan.Spec.Rollback.Budget.D())

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +31,8 @@ type Deps struct {
 	Changer *change.Changer
 	// NoWait issues what can be issued at once and waits for nothing: what is not gone yet is Waiting. For a Start.
 	NoWait bool
+	// Patience is how long a snapshot that nothing needs any more may stay before its controller is nudged; 0: 5 s.
+	Patience time.Duration
 }
 
 // Result names every entry that the filter chose, cumulatively over all calls: it is read from the journal.
@@ -55,7 +59,7 @@ func Entries(ctx context.Context, d Deps, filter func(journal.Entry) bool) (Resu
 	if err != nil {
 		return Result{}, fault.New(fault.JournalUnwritable, "read the journal of run "+d.Changer.Run, err)
 	}
-	u := &undoer{Deps: d, all: all}
+	u := &undoer{Deps: d, all: all, refused: map[string]string{}}
 	for _, e := range inOrder(all) {
 		if err != nil {
 			break
@@ -71,6 +75,12 @@ func Entries(ctx context.Context, d Deps, filter func(journal.Entry) bool) (Resu
 		err = nil
 	}
 	res, rerr := Read(context.WithoutCancel(ctx), d.Changer.Journal, filter)
+	for i, line := range res.Waiting {
+		_, object, _ := strings.Cut(line, " ")
+		if why, ok := u.refused[object]; ok {
+			res.Waiting[i] += ": its controller could not be asked to look at it again: " + why
+		}
+	}
 	return res, errors.Join(err, rerr)
 }
 
@@ -129,6 +139,8 @@ type undoer struct {
 	all []journal.Entry
 	// deleting are the entries whose objects are being deleted and were not read back as gone yet.
 	deleting []deletion
+	// refused are the objects that may not be nudged, each with the reason.
+	refused map[string]string
 }
 
 type deletion struct {

@@ -47,10 +47,16 @@ func (n *needs) recover() {
 	n.pausing()
 }
 
-// importing brings a snapshot into the target namespace by its handle.
+// importing brings a snapshot into the target namespace by its handle. Nudging one that stays (shared/undo) is wished: without it the
+// run waits for the snapshot controller.
 func (n *needs) importing() {
 	n.on(cluster.VolumeSnapshotContents, "", makes, undoes)
 	n.on(cluster.VolumeSnapshots, n.target, "list", makes, undoes)
+	needed := n.list
+	n.list = nil
+	n.on(cluster.VolumeSnapshotContents, "", "patch")
+	n.on(cluster.VolumeSnapshots, n.target, "patch")
+	n.wished, n.list = append(n.wished, n.list...), needed
 }
 
 // reconcile is functions/controlplane: the inventory's objects, applied server-side (which needs patch, and create for what is

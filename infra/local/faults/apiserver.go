@@ -8,6 +8,9 @@ import (
 	"fallbackchain.io/fallback/infra/local/stack"
 )
 
+// startTimeout bounds the start of the API server after the outage; on two idle cores it takes three seconds.
+const startTimeout = 3 * time.Minute
+
 // apiServerDown kills the API server, waits, and starts it again, also when ctx ends first.
 func apiServerDown(ctx context.Context, b *breaker) (err error) {
 	s, err := stack.Connect(b.o.StackDir)
@@ -20,7 +23,7 @@ func apiServerDown(ctx context.Context, b *breaker) (err error) {
 	}
 	b.say("the API server is down for %s", b.o.For)
 	defer func() {
-		start, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		start, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 		defer cancel()
 		err = errors.Join(err, s.StartComponent(start, stack.APIServer))
 		if err == nil {

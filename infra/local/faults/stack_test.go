@@ -23,6 +23,11 @@ import (
 	"fallbackchain.io/fallback/shared/inventory"
 )
 
+// patience is how long a machine that does much else may take. It is more than the two minutes for which the attach/detach controller
+// overlooks a VolumeAttachment that was deleted while it waited for it
+// (https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/volume/csi/csi_plugin.go, csiTimeout).
+const patience = 6 * time.Minute
+
 type shop struct{ *sampletest.Shop }
 
 // TestFaultsOnAStack breaks the sample in every way, looks at the cluster itself for what is broken, mends it as a recovery would
@@ -55,7 +60,7 @@ func TestFaultsOnAStack(t *testing.T) {
 				s.WantOrders(t, sample.Orders, sample.Orders, sample.Orders)
 				s.whole(t)
 			}()
-			if err := faults.Break(t.Context(), f.Name, faults.Options{StackDir: s.Dir, Progress: func(m string) { t.Log(m) }}); err != nil {
+			if err := faults.Break(t.Context(), f.Name, faults.Options{StackDir: s.Dir, Timeout: patience, Progress: func(m string) { t.Log(m) }}); err != nil {
 				t.Fatal(err)
 			}
 			check(t)
@@ -165,7 +170,7 @@ func (s shop) deadNode(t *testing.T) {
 // awaitWhole waits until every server is ready.
 func (s shop) awaitWhole(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := sample.AwaitReady(ctx, s.Client, sample.Namespace); err != nil {
 		t.Fatal(err)
