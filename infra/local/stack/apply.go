@@ -101,8 +101,8 @@ func resource(dyn dynamic.Interface, u *unstructured.Unstructured) dynamic.Resou
 	return dyn.Resource(gvr)
 }
 
-// apply writes an object server-side and returns it as it is now. A kind that is not served yet (its definition is seconds old) and a namespace
-// that is being made are waited for.
+// apply writes an object server-side and returns it as it is now. A kind that is not served yet (its definition is seconds old), a namespace
+// that is being made and a server that is too busy are waited for.
 func apply(ctx context.Context, dyn dynamic.Interface, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	opts := metav1.ApplyOptions{FieldManager: manager, Force: true}
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
@@ -110,7 +110,7 @@ func apply(ctx context.Context, dyn dynamic.Interface, u *unstructured.Unstructu
 		if err == nil {
 			return got, nil
 		}
-		if !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) && !apierrors.IsServerTimeout(err) && !apierrors.IsTooManyRequests(err) {
+		if !mayPass(err) {
 			return nil, fmt.Errorf("apply %s %s: %w", u.GetKind(), u.GetName(), err)
 		}
 		select {
@@ -119,6 +119,17 @@ func apply(ctx context.Context, dyn dynamic.Interface, u *unstructured.Unstructu
 		case <-time.After(pause):
 		}
 	}
+}
+
+// mayPass tells whether the same request may be answered otherwise soon; on a busy machine etcd answers too late now and then.
+func mayPass(err error) bool {
+	for _, is := range []func(error) bool{apierrors.IsNotFound, apierrors.IsConflict, apierrors.IsServerTimeout, apierrors.IsTimeout,
+		apierrors.IsTooManyRequests, apierrors.IsInternalError, apierrors.IsServiceUnavailable} {
+		if is(err) {
+			return true
+		}
+	}
+	return false
 }
 
 // byName selects one object.

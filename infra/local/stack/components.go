@@ -84,6 +84,9 @@ func controlPlane(l Layout, r record) []component {
 			"--name", "local", "--data-dir", l.etcd(), "--log-level", "warn",
 			// The data survives a crash of any process; only a crash of the machine may lose the last writes.
 			"--unsafe-no-fsync",
+			// A request may take 5 s and two election timeouts (https://github.com/etcd-io/etcd/blob/v3.6.0/server/config/config.go, ReqTimeout):
+			// on a machine where much else runs, one second is none.
+			"--heartbeat-interval", "500", "--election-timeout", "5000",
 			"--listen-client-urls", etcd, "--advertise-client-urls", etcd,
 			"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "local="+peer,
 			"--cert-file", p("etcd.crt"), "--key-file", p("etcd.key"), "--client-cert-auth", "--trusted-ca-file", p("ca.crt"))},

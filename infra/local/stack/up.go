@@ -15,8 +15,8 @@ import (
 	"fallbackchain.io/fallback/infra/local/process"
 )
 
-// startTimeout bounds a start; on two busy cores it takes about ten seconds.
-const startTimeout = 2 * time.Minute
+// startTimeout bounds a start; two cores take about ten seconds, minutes when much else runs on them.
+const startTimeout = 5 * time.Minute
 
 // Up builds what is missing, starts the stack and returns when it is ready: every component healthy, the nodes Ready, the CSI
 // controller available. What an earlier run that crashed left behind is ended first. When it fails or ctx ends, everything it
