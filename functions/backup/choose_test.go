@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"fallbackchain.io/fallback/shared/backup"
 	"fallbackchain.io/fallback/shared/backup/backuptest"
+	"fallbackchain.io/fallback/shared/backup/objectstore"
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/run"
@@ -146,13 +148,38 @@ func TestAPlaceThatCannotBeReachedMayBeAskedAgain(t *testing.T) {
 	}
 }
 
+// overAt is a place at which the time is over while an object is read.
+type overAt struct {
+	*backuptest.Store
+	key  string
+	over func()
+}
+
+func (s overAt) Open(ctx context.Context, o objectstore.Object) (io.ReadCloser, error) {
+	r, err := s.Store.Open(ctx, o)
+	if o.Key == s.key && err == nil {
+		r = overReader{r, s.over}
+	}
+	return r, err
+}
+
+type overReader struct {
+	io.ReadCloser
+	over func()
+}
+
+func (r overReader) Read(b []byte) (int, error) {
+	r.over()
+	return r.ReadCloser.Read(b)
+}
+
 // TestASlowPlace: the call ends in time and says how far it came.
 func TestASlowPlace(t *testing.T) {
-	store := backuptest.NewStore(taken("new", time.Hour))
-	store.Fault(backuptest.Key("new", ".tar.gz"), backuptest.Stalled)
-	w := world(t, run.Recover, velero(), store)
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	store := overAt{backuptest.NewStore(taken("new", time.Hour)), backuptest.Key("new", ".tar.gz"), cancel}
+	store.Fault(store.key, backuptest.Stalled)
+	w := world(t, run.Recover, velero(), store)
 	s, err := (&Handler{Env: w.Env}).Handle(ctx, "choose", "ChooseRestorePoint", w.Run)
 	b, _ := s.(run.Backup)
 	if err != nil || b.Phase != run.Failed || b.Reason != string(fault.BudgetExceeded) || b.Status != signal.Unknown || !strings.Contains(b.Message, "new.tar.gz") {

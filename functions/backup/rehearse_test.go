@@ -47,6 +47,13 @@ func rehearse(t *testing.T, mode run.Mode, p *plan.Plan, store *backuptest.Store
 	return r, w
 }
 
+// ofNobody is a backup that does not say which cluster it is of.
+func ofNobody() backuptest.Spec {
+	b := taken("new", time.Hour)
+	b.ClusterUID = "-"
+	return b
+}
+
 func TestRehearse(t *testing.T) {
 	all := target()
 	for _, tc := range []struct {
@@ -61,6 +68,7 @@ func TestRehearse(t *testing.T) {
 		{"the plan only wants to know", run.Drill, func(p *plan.Plan, _ *backuptest.Store) { p.Spec.Inventory.Velero.Rehearsal = plan.RehearsalReports }, all[:4], run.Passed, "BackupStorageLocation"},
 		{"a backup that does not verify", run.Drill, func(_ *plan.Plan, s *backuptest.Store) { s.Delete(backuptest.Key("new", ".tar.gz")) }, all, run.Refused, "the backup"},
 		{"evaluate of a backup that does not verify", run.Evaluate, func(_ *plan.Plan, s *backuptest.Store) { s.Delete(backuptest.Key("new", ".tar.gz")) }, all, run.Refused, "the backup"},
+		{"a drill of a backup of no known cluster", run.Drill, func(_ *plan.Plan, s *backuptest.Store) { s.Add(ofNobody()) }, all, run.Refused, "backup new: SourceUnknown"},
 		{"a drill that nothing is in the way of", run.Drill, nil, all, run.Passed, ""},
 		{"evaluate, likewise", run.Evaluate, nil, all, run.Passed, ""},
 		{"a drill without its StorageClass", run.Drill, nil, all[1:], run.Refused, "StorageClass fast"},

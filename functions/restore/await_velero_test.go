@@ -91,7 +91,7 @@ func TestAwaitVelero(t *testing.T) {
 			if tc.act != nil {
 				tc.act(w)
 			}
-			at := w.Now().Add(20 * time.Millisecond)
+			at := w.Now().Add(200 * time.Millisecond)
 			out.Deadline = &at
 			if tc.late {
 				w.Pass(time.Second)

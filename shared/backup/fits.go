@@ -98,7 +98,7 @@ func (v *verification) identity() {
 	}
 	switch have, want := v.summary.ClusterUID, v.exp.ClusterUID; {
 	case have == "":
-		v.warn(subject, "the backup may be of another cluster that writes into the same bucket", "does not say which cluster it is of (the label %s, a signed manifest, or the Namespace kube-system in it would)", LabelCluster)
+		v.warn(subject, "it may be of another cluster that writes into the same bucket: a drill refuses it, and a recover goes on without it", "does not say which cluster it is of (the label %s, a signed manifest, or the Namespace kube-system in it would)", LabelCluster)
 	case want == "":
 		v.warn(subject, "the backup may be of another cluster", "is of the cluster %s, and the target's identity is not known", have)
 	case have != want:

@@ -100,7 +100,7 @@ func TestRealBackupAsInventory(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	r := b.Verify(t.Context(), exp.Now, inventory.Target{ClusterUID: backuptest.Cluster, KubernetesVersion: "v1.36.3", Namespace: "shop", StatefulSet: "pg"}, time.Hour)
-	if r.Status != signal.Unknown || r.Reason != inventory.ReasonSourceUnknown { // the sample's backup does not say its cluster
+	if r.Status != signal.Unknown || r.Reason != inventory.ReasonSourceUnknown { // it was taken without the label, and has no manifest
 		t.Errorf("%+v", r)
 	}
 }

@@ -263,6 +263,8 @@ type Backup struct {
 	// Chosen is latest, named or random.
 	Chosen      string     `json:"chosen,omitempty"`
 	CompletedAt *time.Time `json:"completedAt,omitempty"`
+	// ClusterUID is the UID of the source cluster's kube-system as the backup or its signed manifest says it; empty: neither does.
+	ClusterUID string `json:"clusterUid,omitempty"`
 	// Listing is "sha256:<hex>" over key, size, ETag and version of every object of the backup: what is used later is what was verified.
 	Listing string `json:"listing,omitempty"`
 	// Integrity is True (every digest equals the signed manifest), False or Unknown (no manifest).

@@ -119,13 +119,16 @@ func (s *Session) verifiedBackup(ctx context.Context) (*inventory.Bundle, invent
 	if b == nil {
 		return nil, inventory.Result{Status: signal.False, Reason: inventory.ReasonMalformed, Message: "the backup makes no inventory" + told(findings, run.Stop)}, nil
 	}
-	var warnings []string
 	if b.ClusterUID == "" {
-		// Velero writes no identity. The plan names the bucket and prefix, and whoever chose them is believed.
-		b.ClusterUID = target.ClusterUID
-		warnings = append(warnings, "the backup does not say of which cluster it is (label "+backup.LabelCluster+")")
+		// A manifest that says it is read only where its signature is verified.
+		b.ClusterUID = s.Run.Backup.ClusterUID
 	}
+	var warnings []string
 	r := b.Verify(ctx, s.Now(), target, s.Plan.Spec.Inventory.MaxAge.D())
+	if r.Reason == inventory.ReasonSourceUnknown && b.ClusterUID == "" {
+		r.Message += fmt.Sprintf(": `fallback backup seal --backup %s` says it of this one, the label %s in its Schedule's template of those to come",
+			s.Run.Backup.Name, backup.LabelCluster)
+	}
 	for _, f := range findings {
 		switch f.Severity {
 		case run.Stop:

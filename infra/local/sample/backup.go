@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 
 	"fallbackchain.io/fallback/infra/local/stack"
 	"fallbackchain.io/fallback/shared/cluster"
@@ -25,11 +25,7 @@ const backupTimeout = 3 * time.Minute
 // Backup takes a Velero backup of the shop with snapshots of its volumes, as its Schedule would, and returns it when it has
 // completed.
 func Backup(ctx context.Context, c *cluster.Client, name string) (*velero.Backup, error) {
-	s := &unstructured.Unstructured{}
-	if err := utilyaml.Unmarshal(scheduleYAML, &s.Object); err != nil {
-		return nil, err
-	}
-	return backup(ctx, c, s, name, nil)
+	return shop().backup(ctx, c, name)
 }
 
 // BackupFromSchedule takes a backup by the template of the shop's Schedule, which it is labelled with, as `velero backup create
@@ -39,11 +35,16 @@ func BackupFromSchedule(ctx context.Context, c *cluster.Client, name string) (*v
 	if err != nil {
 		return nil, fmt.Errorf("read the Schedule %s/%s: %w", stack.VeleroNamespace, Schedule, err)
 	}
-	labels := map[string]string{velero.LabelSchedule: Schedule}
-	for k, v := range s.GetLabels() {
-		labels[k] = v
+	return take(ctx, c, s, name, map[string]string{velero.LabelSchedule: Schedule})
+}
+
+// backup takes a backup of the workload as its Schedule would, and returns it when it has completed.
+func (w workload) backup(ctx context.Context, c *cluster.Client, name string) (*velero.Backup, error) {
+	s, err := w.scheduleOf(ctx, c)
+	if err != nil {
+		return nil, err
 	}
-	return backup(ctx, c, s, name, labels)
+	return take(ctx, c, s, name, nil)
 }
 
 // removeBackups has Velero delete every backup of a namespace alone with its snapshots. One that Velero could not delete stays, and is told of.
@@ -99,7 +100,9 @@ func removeBackups(ctx context.Context, c *cluster.Client, o Options, namespace 
 
 var deleteRequests = schema.GroupVersionResource{Group: velero.Group, Version: "v1", Resource: "deletebackuprequests"}
 
-func backup(ctx context.Context, c *cluster.Client, schedule *unstructured.Unstructured, name string, labels map[string]string) (*velero.Backup, error) {
+// take takes a backup by a Schedule's template. It has the template's labels, as Velero gives them
+// (https://github.com/vmware-tanzu/velero/blob/v1.18.3/pkg/builder/backup_builder.go), and more.
+func take(ctx context.Context, c *cluster.Client, schedule *unstructured.Unstructured, name string, more map[string]string) (*velero.Backup, error) {
 	template, found, err := unstructured.NestedMap(schedule.Object, "spec", "template")
 	if err != nil {
 		return nil, err
@@ -107,6 +110,17 @@ func backup(ctx context.Context, c *cluster.Client, schedule *unstructured.Unstr
 	if !found {
 		return nil, fmt.Errorf("the Schedule %s has no spec.template", schedule.GetName())
 	}
+	labels, _, err := unstructured.NestedStringMap(template, "metadata", "labels")
+	if err != nil {
+		return nil, err
+	}
+	if labels == nil {
+		labels = schedule.GetLabels()
+	}
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, more)
 	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": velero.APIVersion, "kind": "Backup", "spec": template}}
 	u.SetNamespace(stack.VeleroNamespace)
 	u.SetName(name)

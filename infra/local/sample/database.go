@@ -51,16 +51,9 @@ func connect(ctx context.Context, c *cluster.Client, p *corev1.Pod, cr credentia
 
 // onEach runs fn on a connection to every pod of the shop at once.
 func onEach(ctx context.Context, c *cluster.Client, namespace, secret string, fn func(context.Context, string, *pgx.Conn) error) error {
-	cr, err := readCredentials(ctx, c, namespace, secret)
+	pods, cr, err := shop().reachable(ctx, c, namespace, secret)
 	if err != nil {
 		return err
-	}
-	pods, err := Pods(ctx, c, namespace)
-	if err != nil {
-		return err
-	}
-	if len(pods) == 0 {
-		return fmt.Errorf("namespace %s has no pod with the label %s=%s", namespace, AppLabel, AppName)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -2,22 +2,14 @@ package sample
 
 import (
 	"context"
-	"crypto/sha256"
 	_ "embed" // the ledger's manifests
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 
 	"fallbackchain.io/fallback/infra/local/stack"
 	"fallbackchain.io/fallback/shared/cluster"
@@ -79,27 +71,8 @@ func DeployLedger(ctx context.Context, o Options) (*LedgerDeployed, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, ledgerTimeout, fmt.Errorf("the ledger was not deployed within %s", ledgerTimeout))
 	defer cancel()
-	c, err := cluster.FromKubeconfig(o.Kubeconfig, "")
+	_, sum, err := theLedger().deploy(ctx, o)
 	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("sample directory: %w", err)
-	}
-	o.say("apply the manifests of the ledger")
-	if err := errors.Join(applyAll(ctx, c, ledgerYAML), applyAll(ctx, c, ledgerScheduleYAML)); err != nil {
-		return nil, err
-	}
-	o.say("wait until its server is ready")
-	if err := AwaitLedger(ctx, c, LedgerNamespace); err != nil {
-		return nil, err
-	}
-	o.say("seed the server")
-	sum, err := seedLedger(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	if err := BeatLedger(ctx, c, LedgerNamespace, time.Now()); err != nil {
 		return nil, err
 	}
 	d := &LedgerDeployed{Plan: filepath.Join(o.Dir, LedgerPlanFile), Checksum: sum}
@@ -109,56 +82,33 @@ func DeployLedger(ctx context.Context, o Options) (*LedgerDeployed, error) {
 // ledgerTimeout bounds a deployment; with the programs there it takes about five seconds.
 const ledgerTimeout = 12 * time.Minute
 
+func theLedger() workload {
+	return workload{name: LedgerName, namespace: LedgerNamespace, statefulSet: LedgerStatefulSet, replicas: LedgerReplicas, manifests: ledgerYAML,
+		schedule: ledgerScheduleYAML, seed: seedLedger, beat: BeatLedger}
+}
+
 func writeLedgerPlan(o Options, d *LedgerDeployed) error {
-	kubeconfig, err := filepath.Abs(o.Kubeconfig)
-	if err != nil {
-		return err
-	}
 	inventory, err := veleroInventory(o)
 	if err != nil {
 		return err
 	}
-	digest := sha256.Sum256([]byte(Canary))
-	text := strings.Replace(ledgerPlanYAML, "{{inventory}}", inventory, 1)
-	return replaceFile(d.Plan, []byte(strings.NewReplacer("{{entries}}", strconv.Itoa(LedgerEntries), "{{checksum}}", d.Checksum,
-		"{{canary}}", hex.EncodeToString(digest[:]), "{{kubeconfig}}", kubeconfig).Replace(text)))
+	return writePlan(d.Plan, o, ledgerPlanYAML, inventory, "{{entries}}", strconv.Itoa(LedgerEntries), "{{checksum}}", d.Checksum)
 }
 
 // AwaitLedger waits until every replica of the ledger's StatefulSet in a namespace is ready.
 func AwaitLedger(ctx context.Context, c *cluster.Client, namespace string) error {
-	lacks := "it does not exist"
-	ok, err := c.WaitFor(ctx, again, []cluster.Source{
-		{GVR: cluster.StatefulSets, Namespace: namespace}, {GVR: cluster.Pods, Namespace: namespace},
-	}, func(ctx context.Context) (bool, error) {
-		s, err := cluster.Get[appsv1.StatefulSet](ctx, c, cluster.StatefulSets, namespace, LedgerStatefulSet)
-		if err != nil {
-			return false, err
-		}
-		lacks = fmt.Sprintf("%d of %d replicas are ready", s.Status.ReadyReplicas, LedgerReplicas)
-		return s.Status.ObservedGeneration == s.Generation && s.Status.ReadyReplicas == LedgerReplicas && s.Status.Replicas == LedgerReplicas, nil
-	})
-	if err == nil && !ok {
-		err = fmt.Errorf("%s: %w", lacks, context.Cause(ctx))
-	}
-	if err != nil {
-		return fmt.Errorf("StatefulSet %s/%s: %w", namespace, LedgerStatefulSet, err)
-	}
-	return nil
+	return theLedger().awaitReady(ctx, c, namespace)
 }
 
 // LedgerPods are the ledger's pods in a namespace, by name.
 func LedgerPods(ctx context.Context, c *cluster.Client, namespace string) ([]corev1.Pod, error) {
-	return cluster.List[corev1.Pod](ctx, c, cluster.Pods, namespace, metav1.ListOptions{LabelSelector: AppLabel + "=" + LedgerName})
+	return theLedger().pods(ctx, c, namespace)
 }
 
 // BackupLedger takes a Velero backup of the ledger with a snapshot of its volume, as its Schedule would, and returns it when it has
 // completed.
 func BackupLedger(ctx context.Context, c *cluster.Client, name string) (*velero.Backup, error) {
-	s := &unstructured.Unstructured{}
-	if err := utilyaml.Unmarshal(ledgerScheduleYAML, &s.Object); err != nil {
-		return nil, err
-	}
-	return backup(ctx, c, s, name, nil)
+	return theLedger().backup(ctx, c, name)
 }
 
 // ResetLedger removes the ledger with its volumes, snapshots and Velero backups, and deploys it anew.
@@ -182,5 +132,5 @@ func RemoveLedger(ctx context.Context, c *cluster.Client, o Options) error {
 	if err := removeBackups(ctx, c, o, LedgerNamespace); err != nil {
 		return err
 	}
-	return remove(ctx, c, workload{LedgerNamespace, LedgerStatefulSet, LedgerName})
+	return theLedger().remove(ctx, c)
 }

@@ -51,16 +51,9 @@ func onLedger(ctx context.Context, c *cluster.Client, p *corev1.Pod, cr credenti
 
 // onEachLedger runs fn on every server of the ledger in a namespace, one after the other.
 func onEachLedger(ctx context.Context, c *cluster.Client, namespace, secret string, fn func(context.Context, string, *sql.Conn) error) error {
-	cr, err := readCredentials(ctx, c, namespace, secret)
+	pods, cr, err := theLedger().reachable(ctx, c, namespace, secret)
 	if err != nil {
 		return err
-	}
-	pods, err := LedgerPods(ctx, c, namespace)
-	if err != nil {
-		return err
-	}
-	if len(pods) == 0 {
-		return fmt.Errorf("namespace %s has no pod with the label %s=%s", namespace, AppLabel, LedgerName)
 	}
 	for i := range pods {
 		err := onLedger(ctx, c, &pods[i], cr, func(ctx context.Context, conn *sql.Conn) error { return fn(ctx, pods[i].Name, conn) })

@@ -45,7 +45,7 @@ func (l *ledger) until(t *testing.T, what, name string, as func(*corev1.Pod) boo
 
 func (l *ledger) wait(t *testing.T, what string, source cluster.Source, done func(context.Context) (bool, error)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if ok, err := l.client.WaitFor(ctx, time.Second, []cluster.Source{source}, done); err != nil || !ok {
 		t.Fatalf("wait for %s: %t %v", what, ok, err)

@@ -7,6 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+
+	"fallbackchain.io/fallback/shared/backup"
 	"fallbackchain.io/fallback/shared/plan"
 )
 
@@ -88,6 +92,20 @@ func TestManifestsAgree(t *testing.T) {
 	for _, place := range []string{"{{customers}}", "{{orders}}", "{{reader}}", "{{password}}", "{{database}}", "{{canary}}"} {
 		if !strings.Contains(seedSQL, place) {
 			t.Errorf("the seed lacks %q", place)
+		}
+	}
+}
+
+// TestSchedulesNameTheCluster: Velero gives a Schedule's backups the labels of its template.
+func TestSchedulesNameTheCluster(t *testing.T) {
+	for name, text := range map[string][]byte{Schedule: scheduleYAML, LedgerName: ledgerScheduleYAML} {
+		s := &unstructured.Unstructured{}
+		if err := utilyaml.Unmarshal(text, &s.Object); err != nil {
+			t.Fatal(err)
+		}
+		labels, _, err := unstructured.NestedStringMap(s.Object, "spec", "template", "metadata", "labels")
+		if s.GetName() != name || labels[backup.LabelCluster] != "{{cluster}}" || labels[AppLabel] != s.GetLabels()[AppLabel] || err != nil {
+			t.Errorf("Schedule %s: labels %v (%v)", s.GetName(), labels, err)
 		}
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
-	"fallbackchain.io/fallback/infra/local/stack"
 	"fallbackchain.io/fallback/shared/cluster"
 )
 
@@ -22,24 +21,14 @@ const removeTimeout = 2 * time.Minute
 // Reset brings the shop back to its initial state: it ends every fault, removes the shop with its volumes, snapshots and
 // Velero backups, and deploys it anew.
 func Reset(ctx context.Context, o Options) (*Deployed, error) {
-	if o.StackDir != "" {
-		s, err := stack.Connect(o.StackDir)
-		if err != nil {
-			return nil, err
-		}
-		// A Velero that had to do without its API server sees new objects again only after more than a minute.
-		if err := s.StopComponent(ctx, stack.Velero); err != nil {
-			return nil, err
-		}
-		for _, name := range []string{stack.APIServer, stack.S3, stack.Velero} {
-			if err := s.StartComponent(ctx, name); err != nil {
-				return nil, err
-			}
-		}
-	}
 	c, err := cluster.FromKubeconfig(o.Kubeconfig, "")
 	if err != nil {
 		return nil, err
+	}
+	if o.StackDir != "" {
+		if err := revive(ctx, c, o.StackDir); err != nil {
+			return nil, err
+		}
 	}
 	o.say("end every fault")
 	if err := mend(ctx, c, o); err != nil {
@@ -56,14 +45,9 @@ func Reset(ctx context.Context, o Options) (*Deployed, error) {
 }
 
 // Remove deletes the shop's namespace, its volumes, also those that were told to stay, and its snapshots.
-func Remove(ctx context.Context, c *cluster.Client) error { return remove(ctx, c, shop) }
+func Remove(ctx context.Context, c *cluster.Client) error { return shop().remove(ctx, c) }
 
-// workload is what a removal is told of: the namespace, its StatefulSet, and the value of AppLabel on its pods.
-type workload struct{ namespace, statefulSet, app string }
-
-var shop = workload{Namespace, StatefulSet, AppName}
-
-func remove(ctx context.Context, c *cluster.Client, w workload) error {
+func (w workload) remove(ctx context.Context, c *cluster.Client) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, removeTimeout, fmt.Errorf("it was not gone after %s", removeTimeout))
 	defer cancel()
 	vols, contents, err := owned(ctx, c, w.namespace)
@@ -80,11 +64,19 @@ func remove(ctx context.Context, c *cluster.Client, w workload) error {
 			return err
 		}
 	}
-	if err := empty(ctx, c, w); err != nil {
+	// The namespace controller leaves a deleted namespace alone for five seconds
+	// (https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/controller/namespace/namespace_controller.go), in which it is emptied.
+	there, err := doom(ctx, c, cluster.Namespaces, "", w.namespace)
+	if err != nil {
 		return err
 	}
-	if err := gone(ctx, c, cluster.Namespaces, "", w.namespace); err != nil {
+	if err := w.empty(ctx, c); err != nil {
 		return err
+	}
+	if there {
+		if err := awaitGone(ctx, c, cluster.Namespaces, "", w.namespace); err != nil {
+			return err
+		}
 	}
 	for _, name := range contents {
 		if err := gone(ctx, c, cluster.VolumeSnapshotContents, "", name); err != nil {
@@ -101,24 +93,33 @@ func remove(ctx context.Context, c *cluster.Client, w workload) error {
 
 // Empty deletes what keeps a namespace from going at once: the StatefulSet with its pods, the snapshots, the claims. A namespace
 // that still holds them is looked at again only every five seconds.
-func Empty(ctx context.Context, c *cluster.Client) error { return empty(ctx, c, shop) }
+func Empty(ctx context.Context, c *cluster.Client) error { return shop().empty(ctx, c) }
 
-func empty(ctx context.Context, c *cluster.Client, w workload) error {
+func (w workload) empty(ctx context.Context, c *cluster.Client) error {
 	if err := gone(ctx, c, cluster.StatefulSets, w.namespace, w.statefulSet); err != nil {
 		return err
 	}
-	if err := noPods(ctx, c, w); err != nil {
+	if err := w.noPods(ctx, c); err != nil {
 		return err
 	}
-	for _, gvr := range []schema.GroupVersionResource{cluster.VolumeSnapshots, cluster.PersistentVolumeClaims} {
+	// All are asked to go before any is waited for: a claim that is still being made keeps its snapshot, and a snapshot that is still
+	// being taken its claim.
+	var waits []func() error
+	for _, gvr := range []schema.GroupVersionResource{cluster.PersistentVolumeClaims, cluster.VolumeSnapshots} {
 		l, err := c.Dynamic.Resource(gvr).Namespace(w.namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
 		for _, u := range l.Items {
-			if err := gone(ctx, c, gvr, w.namespace, u.GetName()); err != nil {
+			if _, err := doom(ctx, c, gvr, w.namespace, u.GetName()); err != nil {
 				return err
 			}
+			waits = append(waits, func() error { return awaitGone(ctx, c, gvr, w.namespace, u.GetName()) })
+		}
+	}
+	for _, wait := range waits {
+		if err := wait(); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -157,16 +158,23 @@ func patch(ctx context.Context, c *cluster.Client, gvr schema.GroupVersionResour
 
 // gone deletes an object and waits until it is no more.
 func gone(ctx context.Context, c *cluster.Client, gvr schema.GroupVersionResource, namespace, name string) error {
-	background := metav1.DeletePropagationBackground
-	err := c.Dynamic.Resource(gvr).Namespace(namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	// A namespace that is on its way out already answers a second request with a conflict.
-	if err != nil && !apierrors.IsConflict(err) {
+	if there, err := doom(ctx, c, gvr, namespace, name); err != nil || !there {
 		return err
 	}
 	return awaitGone(ctx, c, gvr, namespace, name)
+}
+
+// doom has an object deleted, and tells whether there was one.
+func doom(ctx context.Context, c *cluster.Client, gvr schema.GroupVersionResource, namespace, name string) (there bool, err error) {
+	background := metav1.DeletePropagationBackground
+	err = c.Dynamic.Resource(gvr).Namespace(namespace).Delete(ctx, name, metav1.DeleteOptions{PropagationPolicy: &background})
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case apierrors.IsConflict(err): // a namespace that is on its way out already answers a second request with it
+		return true, nil
+	}
+	return true, err
 }
 
 func awaitGone(ctx context.Context, c *cluster.Client, gvr schema.GroupVersionResource, namespace, name string) error {
@@ -189,9 +197,9 @@ func awaitGone(ctx context.Context, c *cluster.Client, gvr schema.GroupVersionRe
 }
 
 // noPods waits until the workload has no pod.
-func noPods(ctx context.Context, c *cluster.Client, w workload) error {
+func (w workload) noPods(ctx context.Context, c *cluster.Client) error {
 	ok, err := c.WaitFor(ctx, again, []cluster.Source{{GVR: cluster.Pods, Namespace: w.namespace}}, func(ctx context.Context) (bool, error) {
-		pods, err := cluster.List[corev1.Pod](ctx, c, cluster.Pods, w.namespace, metav1.ListOptions{LabelSelector: AppLabel + "=" + w.app})
+		pods, err := w.pods(ctx, c, w.namespace)
 		return len(pods) == 0, err
 	})
 	if err == nil && !ok {

@@ -99,6 +99,7 @@ func (w *world) take(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Logf("backup %s took %s", name, time.Since(from).Round(time.Millisecond))
+	w.settle(t, sample.Namespace)
 	w.sealBy(t, w.Sample.VeleroPlan, name)
 	w.newest = name
 	w.order(t, 4500+1000*w.taken, 3)
@@ -164,7 +165,7 @@ func (w *world) drills(t *testing.T) []string {
 
 // bounded is a context for what a test does, also after its end.
 func bounded(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -196,8 +197,14 @@ func replaced(old, text string) func(string) string {
 	return func(s string) string { return strings.Replace(s, old, text, 1) }
 }
 
-// refused checks that a drill ended before anything was created.
+// refused checks that a drill whose backup was not chosen ended before anything was created.
 func (w *world) refused(t *testing.T, res runner.Result) {
+	t.Helper()
+	w.untouched(t, res, "CaptureRollbackPoint", "IsolateDrill", "RestoreIntoQuarantine")
+}
+
+// untouched checks that a run ended as Aborted, changed nothing and did not come to states.
+func (w *world) untouched(t *testing.T, res runner.Result, states ...string) {
 	t.Helper()
 	if res.End.Outcome != run.Aborted {
 		t.Errorf("outcome %s (%s %s), want %s", res.End.Outcome, res.End.Error, res.End.Cause, run.Aborted)
@@ -210,7 +217,7 @@ func (w *world) refused(t *testing.T, res runner.Result) {
 		t.Errorf("the journal has %d changes (%v)", len(es), err)
 	}
 	for _, v := range res.Path {
-		if slices.Contains([]string{"CaptureRollbackPoint", "IsolateDrill", "RestoreIntoQuarantine"}, v.State) {
+		if slices.Contains(states, v.State) {
 			t.Errorf("the run came to %s", v.State)
 		}
 	}

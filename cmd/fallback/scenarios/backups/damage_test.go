@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
+	"fallbackchain.io/fallback/shared/backup"
 	"fallbackchain.io/fallback/shared/run"
 )
 
@@ -90,45 +92,37 @@ func once(t *testing.T, do func() error) func() {
 func TestDamage(t *testing.T) {
 	w := theWorld
 	name := w.backup(t)
-	check := w.guard(t)
-	strict := w.with(t, named(name), replaced("integrity: {", "integrity: {manifest: Required, "))
-	all := w.objects(t, "backups/"+name+"/")
-	if len(all) != 11 {
+	if all := w.objects(t, "backups/"+name+"/"); len(all) != 11 {
 		t.Fatalf("objects %v, want nine of Velero's, the manifest and its signature", all)
 	}
-	for _, key := range all {
-		for _, how := range []damage{missing, truncated, flipped, forged} {
-			t.Run(strings.TrimPrefix(filepath.Base(key), name)+" "+string(how), func(t *testing.T) {
-				repair := w.spoil(t, key, how)
-				res := w.Start(t, run.Drill, strict)
-				repair()
-				w.refused(t, res)
-				stopped(t, res.Run.Backup, key)
-				says(t, res, key)
-				w.verifies(t, name)
-			})
-		}
-	}
-	check()
+	strict := w.with(t, named(name), replaced("integrity: {", "integrity: {manifest: Required, "))
+	w.damaged(t, name, strict, []damage{missing, truncated, flipped, forged}, w.verifies)
 }
 
 // TestDamageWithoutManifest: what is missing or cut off is found without one as well.
 func TestDamageWithoutManifest(t *testing.T) {
 	w := theWorld
 	name := w.backup(t)
+	w.hide(t, "backups/"+name+"/"+backup.ManifestFile)
+	w.hide(t, "backups/"+name+"/"+backup.SignatureFile)
+	w.damaged(t, name, w.with(t, named(name)), []damage{missing, truncated}, func(*testing.T, string) {})
+}
+
+// damaged damages each object of a backup in each way, and checks that a drill refuses the backup because of it; then is called when
+// the object is whole again.
+func (w *world) damaged(t *testing.T, name string, plan testbed.Option, ways []damage, then func(*testing.T, string)) {
+	t.Helper()
 	check := w.guard(t)
-	bare := w.with(t, named(name))
-	w.hide(t, "backups/"+name+"/fallback-manifest.json")
-	w.hide(t, "backups/"+name+"/fallback-manifest.json.sig")
 	for _, key := range w.objects(t, "backups/"+name+"/") {
-		for _, how := range []damage{missing, truncated} {
+		for _, how := range ways {
 			t.Run(strings.TrimPrefix(filepath.Base(key), name)+" "+string(how), func(t *testing.T) {
 				repair := w.spoil(t, key, how)
-				res := w.Start(t, run.Drill, bare)
+				res := w.Start(t, run.Drill, plan)
 				repair()
 				w.refused(t, res)
 				stopped(t, res.Run.Backup, key)
 				says(t, res, key)
+				then(t, name)
 			})
 		}
 	}

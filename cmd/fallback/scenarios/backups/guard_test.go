@@ -92,6 +92,7 @@ func (w *world) bucket(below ...string) string {
 // guard remembers everything that a drill must leave alone, and checks it when the returned function is called.
 func (w *world) guard(t *testing.T) (check func(ids ...string)) {
 	t.Helper()
+	w.settle(t, sample.Namespace)
 	production, around := w.Versions(t, sample.Namespace), w.surroundings(t)
 	if len(production) < 15 || len(around) < 10 {
 		t.Fatalf("only %d and %d objects are compared", len(production), len(around))

@@ -53,6 +53,7 @@ func TestLedger(t *testing.T) {
 	w.sealBy(t, d.Plan, name)
 	exec("DELETE FROM entries WHERE id > 10") // what happens after the backup is not in it
 
+	w.settle(t, sample.LedgerNamespace)
 	production, around := w.Versions(t, sample.LedgerNamespace), w.surroundings(t)
 	var rows map[string]int
 	res := w.Start(t, run.Drill, testbed.Plan(d.Plan), testbed.At(walk.Entered, "TeardownAfterPass", func() {

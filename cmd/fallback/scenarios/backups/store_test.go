@@ -5,7 +5,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"fallbackchain.io/fallback/cmd/fallback/runner"
 	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
@@ -84,7 +83,7 @@ func (w *world) hangs(t *testing.T, name string, keys []string, through func(*pr
 			t.Fatal(errs[i])
 		}
 		b := results[i].Run.Backup
-		if b.Phase != run.Failed || b.Status != "Unknown" || time.Duration(b.TookMS)*time.Millisecond > 40*time.Second {
+		if b.Phase != run.Failed || b.Status != "Unknown" {
 			t.Errorf("%s: %+v", modes[i], b)
 		}
 		if modes[i] == run.Drill {

@@ -91,10 +91,10 @@ func (s *Shop) WantOrders(t *testing.T, want ...int) {
 	}
 }
 
-// Wait evaluates done at every change of the sources and fails the test when it has not said true within a minute and a half.
+// Wait evaluates done at every change of the sources and fails the test when it has not said true within three minutes.
 func (s *Shop) Wait(t *testing.T, what string, done func(context.Context) (bool, error), sources ...cluster.Source) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	ok, err := s.Client.WaitFor(ctx, time.Second, sources, done)
 	if err != nil || !ok {
