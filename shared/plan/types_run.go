@@ -39,7 +39,9 @@ type Peer struct {
 
 // Drill bounds a drill.
 type Drill struct {
-	// RestoreBudget and TeardownBudget are the time for bringing everything into the drill namespace and for removing it.
+	// RestoreBudget and TeardownBudget are the time for bringing everything into the drill namespace and for removing it. Leave the removal
+	// more than the five minutes after which external-provisioner takes back a finalizer that it left on a snapshot
+	// (--snapshot-orphan-sweep-interval).
 	RestoreBudget  Duration `yaml:"restoreBudget,omitempty" json:"restoreBudget,omitzero"`
 	TeardownBudget Duration `yaml:"teardownBudget,omitempty" json:"teardownBudget,omitzero"`
 }

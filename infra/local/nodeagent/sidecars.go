@@ -47,7 +47,9 @@ func own() []struct {
 		args []string
 	}{
 		{"csi-provisioner", []string{"--feature-gates=Topology=true", "--extra-create-metadata", "--enable-capacity",
-			"--capacity-ownerref-level=-1", "--capacity-poll-interval=15s"}},
+			"--capacity-ownerref-level=-1", "--capacity-poll-interval=15s",
+			// It tries once to take its finalizer off a snapshot that it made a volume from; what meets a conflict then is left to this sweep.
+			"--snapshot-orphan-sweep-interval=2s"}},
 		{"csi-attacher", nil},
 		{"csi-snapshotter", []string{"--extra-create-metadata"}},
 	}
