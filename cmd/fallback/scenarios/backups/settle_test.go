@@ -25,24 +25,20 @@ import (
 // (https://github.com/kubernetes-csi/external-snapshotter/blob/v8.6.0/pkg/utils/util.go).
 const claimAsSource = "snapshot.storage.kubernetes.io/pvc-as-source-protection"
 
-// settle waits until the controllers have done what follows a backup or a restore: Velero has removed the snapshots it made in the
-// namespace, with their contents, and no claim is marked as the source of one any more.
+// settle waits until the controllers have done what follows a backup or a restore in the namespace: Velero has removed the snapshots it made
+// there, and no claim is marked as the source of one any more. Their contents are not waited for: those of a backup that failed stay.
 func (w *world) settle(t *testing.T, namespace string) {
 	t.Helper()
 	ctx := bounded(t)
 	lacks := ""
-	ok, err := w.Client.WaitFor(ctx, 0, []cluster.Source{{GVR: cluster.VolumeSnapshots, Namespace: namespace}, {GVR: cluster.VolumeSnapshotContents},
+	ok, err := w.Client.WaitFor(ctx, 0, []cluster.Source{{GVR: cluster.VolumeSnapshots, Namespace: namespace},
 		{GVR: cluster.PersistentVolumeClaims, Namespace: namespace}}, func(ctx context.Context) (bool, error) {
 		lacks = ""
 		for gvr, busy := range map[schema.GroupVersionResource]func(*unstructured.Unstructured) bool{
-			cluster.VolumeSnapshots: ofBackup(namespace), cluster.VolumeSnapshotContents: ofBackup(namespace),
+			cluster.VolumeSnapshots:        ofBackup,
 			cluster.PersistentVolumeClaims: func(u *unstructured.Unstructured) bool { return slices.Contains(u.GetFinalizers(), claimAsSource) },
 		} {
-			ns := namespace
-			if gvr == cluster.VolumeSnapshotContents {
-				ns = ""
-			}
-			l, err := w.Client.Dynamic.Resource(gvr).Namespace(ns).List(ctx, metav1.ListOptions{})
+			l, err := w.Client.Dynamic.Resource(gvr).Namespace(namespace).List(ctx, metav1.ListOptions{})
 			if err != nil {
 				return false, err
 			}
@@ -59,18 +55,9 @@ func (w *world) settle(t *testing.T, namespace string) {
 	}
 }
 
-// ofBackup tells whether a VolumeSnapshot, or the one that a content is of, was made by Velero for a backup
+// ofBackup tells whether a VolumeSnapshot was made by Velero for a backup
 // (https://github.com/vmware-tanzu/velero/blob/v1.18.3/pkg/backup/actions/csi/pvc_action.go).
-func ofBackup(namespace string) func(*unstructured.Unstructured) bool {
-	return func(u *unstructured.Unstructured) bool {
-		in, name := u.GetNamespace(), u.GetName()
-		if u.GetKind() == "VolumeSnapshotContent" {
-			in, _, _ = unstructured.NestedString(u.Object, "spec", "volumeSnapshotRef", "namespace")
-			name, _, _ = unstructured.NestedString(u.Object, "spec", "volumeSnapshotRef", "name")
-		}
-		return in == namespace && strings.HasPrefix(name, "velero-")
-	}
-}
+func ofBackup(u *unstructured.Unstructured) bool { return strings.HasPrefix(u.GetName(), "velero-") }
 
 // hold makes the API server wait with the creation of a drill's StatefulSet: held is closed when one is waited with, release lets it go
 // and ends the waiting. Velero creates the claims before it.
