@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,12 +20,12 @@ import (
 // unjudged are those of a network plugin's own, of which only a probe can tell. What the cluster does not serve is not there;
 // what it serves and may not be read is an error.
 func otherPolicies(ctx context.Context, s *step.Session) (opens, unjudged []string, err error) {
-	groups, err := s.Cluster.Discovery.ServerGroups()
+	groups, err := s.Cluster.Discovery.Groups(ctx)
 	if err != nil {
 		return nil, nil, cluster.Fault("discover the API groups", err)
 	}
 	var labels map[string]string
-	for _, g := range groups.Groups {
+	for _, g := range groups {
 		admin, other := quarantine.AdminGroups[g.Name], quarantine.OtherGroups[g.Name]
 		if len(admin)+len(other) == 0 {
 			continue
@@ -38,16 +37,15 @@ func otherPolicies(ctx context.Context, s *step.Session) (opens, unjudged []stri
 			}
 			labels = ns.Labels
 		}
-		served, err := s.Cluster.Discovery.ServerResourcesForGroupVersion(g.PreferredVersion.GroupVersion)
-		if err != nil {
-			return nil, nil, cluster.Fault("discover "+g.PreferredVersion.GroupVersion, err)
+		preferred := g.Versions[0]
+		if preferred.Err != nil {
+			return nil, nil, cluster.Fault("discover "+preferred.String(), preferred.Err)
 		}
-		for _, r := range served.APIResources {
-			if strings.Contains(r.Name, "/") || !slices.Contains(append(slices.Clone(admin), other...), r.Kind) {
+		for _, r := range preferred.Resources {
+			if !slices.Contains(append(slices.Clone(admin), other...), r.Kind) {
 				continue
 			}
-			gvr := schema.GroupVersionResource{Group: g.Name, Version: g.PreferredVersion.Version, Resource: r.Name}
-			found, err := policiesOf(ctx, s, gvr, r.Namespaced)
+			found, err := policiesOf(ctx, s, r.GroupVersionResource, r.Namespaced)
 			if err != nil {
 				return nil, nil, err
 			}

@@ -10,6 +10,7 @@ import (
 	"fallbackchain.io/fallback/shared/report"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/step"
+	"fallbackchain.io/fallback/shared/telemetry"
 )
 
 // Handler writes reports.
@@ -18,6 +19,8 @@ type Handler struct {
 	Store report.Store
 	// Visits returns the states that the run went through so far.
 	Visits func(ctx context.Context, r run.Run) ([]report.Visit, error)
+	// Count counts the run, when its report is written; nil where nobody counts.
+	Count func(context.Context, telemetry.Run) error
 }
 
 // Handle is the step's only operation, "report".
@@ -55,6 +58,13 @@ func (h *Handler) Handle(ctx context.Context, op, _ string, r run.Run) (run.Repo
 		if f.name == "report.json" {
 			out.Digest = report.Digest(b)
 		}
+	}
+	if h.Count == nil {
+		return out, nil
+	}
+	counted := telemetry.Run{ID: r.ID, Plan: r.Plan.Name, Mode: r.Mode, Outcome: rep.Outcome, RTO: out.RTO, RPO: out.RPO, Demotions: len(r.Demotions), At: in.Now}
+	if err := h.Count(ctx, counted); err != nil {
+		return run.Report{}, err
 	}
 	return out, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"fallbackchain.io/fallback/shared/report"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/step"
+	"fallbackchain.io/fallback/shared/telemetry"
 )
 
 func handler(t *testing.T) (*Handler, string) {
@@ -83,6 +85,39 @@ func TestVerdicts(t *testing.T) {
 	b, err := os.ReadFile(got.JSON)
 	if err != nil || !strings.Contains(string(b), `"waterfall"`) {
 		t.Errorf("the report has no waterfall: %v", err)
+	}
+}
+
+// TestARunIsCountedWhenItsReportIsWritten, with what the report says of it; a count that fails is tried again with the report.
+func TestARunIsCountedWhenItsReportIsWritten(t *testing.T) {
+	h, dir := handler(t)
+	var counted []telemetry.Run
+	fails := fault.New(fault.Throttled, "write metrics.json", nil)
+	h.Count = func(_ context.Context, r telemetry.Run) error {
+		if _, err := os.Stat(filepath.Join(dir, "run-1", "report.html")); err != nil {
+			t.Errorf("counted before the report was written: %v", err)
+		}
+		if counted = append(counted, r); len(counted) == 1 {
+			return fails
+		}
+		return nil
+	}
+	began := time.Unix(10, 0)
+	passed := began.Add(30 * time.Second)
+	r := run.Run{ID: "run-1", Mode: run.Drill, Plan: run.PlanRef{Name: "shop"}, StartedAt: began, Trigger: run.Trigger{At: began},
+		Demotions: map[string]run.Demotion{"VolumeAttachmentSync": {}}, Outcome: &run.OutcomeSection{Name: run.Recovered}, Gate: &run.Gate{Phase: run.Passed, PassedAt: &passed}}
+	if _, err := h.Handle(t.Context(), "report", "Report", r); !errors.Is(err, fails) {
+		t.Errorf("%v", err)
+	}
+	if _, err := h.Handle(t.Context(), "report", "Report", r); err != nil || len(counted) != 2 {
+		t.Fatalf("%v, counted %+v", err, counted)
+	}
+	if c := counted[1]; c.ID != "run-1" || c.Plan != "shop" || c.Mode != run.Drill || c.Outcome != run.Recovered || c.Demotions != 1 || c.RTO == nil || c.RTO.MeasuredMS != 30_000 || c.RPO != nil || !c.At.Equal(time.Unix(100, 0)) {
+		t.Errorf("counted %+v", c)
+	}
+	h.Store = full{}
+	if _, err := h.Handle(t.Context(), "report", "Report", r); err == nil || len(counted) != 2 {
+		t.Errorf("without a report it is counted: %v", err)
 	}
 }
 

@@ -9,11 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/discovery/cached/memory"
-	fakediscovery "k8s.io/client-go/discovery/fake"
 	clienttesting "k8s.io/client-go/testing"
 
 	"fallbackchain.io/fallback/shared/cluster"
@@ -154,10 +151,12 @@ func TestExisting(t *testing.T) {
 	}
 }
 
+// onlyClaims is all that the API server serves in these tests.
+const onlyClaims = `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"persistentvolumeclaims","kind":"PersistentVolumeClaim","namespaced":true,"verbs":["list"]}]}`
+
 func TestDrillOnlyReads(t *testing.T) {
 	w := steptest.New(t, run.Drill, shop(plan.SnapshotsFresh), all(1, snapshot("zero", 0, "2026-11-16T00:00:00Z"))...)
-	w.Cluster.Discovery = memory.NewMemCacheClient(&fakediscovery.FakeDiscovery{Fake: &clienttesting.Fake{Resources: []*metav1.APIResourceList{
-		{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "persistentvolumeclaims", Kind: "PersistentVolumeClaim", Namespaced: true, Verbs: metav1.Verbs{"list"}}}}}}})
+	w.Discovery["/api/v1"] = onlyClaims
 	p := capture(w, &Handler{})
 	if p.Phase != run.Captured || len(p.Snapshots) != 1 || p.Snapshots[0].Fresh || !strings.HasPrefix(p.ProductionDigest, "sha256:") || p.ProductionCount != 1 {
 		t.Errorf("%+v", p)
@@ -172,8 +171,7 @@ func TestADrillFromABackupNeedsNoSnapshots(t *testing.T) {
 	p := shop(plan.SnapshotsFresh)
 	p.Spec.Inventory = &plan.Inventory{Velero: &plan.Velero{Location: "s3://velero/shop"}}
 	w := steptest.New(t, run.Drill, p, all(1)...)
-	w.Cluster.Discovery = memory.NewMemCacheClient(&fakediscovery.FakeDiscovery{Fake: &clienttesting.Fake{Resources: []*metav1.APIResourceList{
-		{GroupVersion: "v1", APIResources: []metav1.APIResource{{Name: "persistentvolumeclaims", Kind: "PersistentVolumeClaim", Namespaced: true, Verbs: metav1.Verbs{"list"}}}}}}})
+	w.Discovery["/api/v1"] = onlyClaims
 	got := capture(w, &Handler{})
 	if got.Phase != run.Captured || len(got.Snapshots) != 0 || got.Message != "" || len(got.Claims) != 2 {
 		t.Errorf("%+v", got)

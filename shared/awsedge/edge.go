@@ -18,6 +18,7 @@ import (
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/inventory"
 	"fallbackchain.io/fallback/shared/lambdaboot"
+	"fallbackchain.io/fallback/shared/lambdaboot/awslog"
 	"fallbackchain.io/fallback/shared/lease"
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/run"
@@ -41,7 +42,7 @@ func New(ctx context.Context, env *lambdaboot.Env) (*Edge, error) {
 	if err := env.Err(); err != nil {
 		return nil, err
 	}
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx, awslog.Load)
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -54,7 +53,7 @@ func (r Ref) String() string {
 // Changer makes changes for one state of one run.
 type Changer struct {
 	Client  dynamic.Interface
-	Mapper  meta.RESTMapper
+	Mapper  cluster.Mapper
 	Journal journal.Journal
 	Guard   Guard
 	Scope   Scope

@@ -57,6 +57,9 @@ func (t busyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.next.RoundTrip(r)
 }
 
+// WrappedRoundTripper lets client-go find the transport below, to close its idle connections.
+func (t busyTransport) WrappedRoundTripper() http.RoundTripper { return t.next }
+
 // busyConn counts a connection to a pod from dialling to closing.
 type busyConn struct {
 	net.Conn

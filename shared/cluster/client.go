@@ -13,22 +13,32 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/version"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"fallbackchain.io/fallback/shared/cluster/served"
 )
+
+// Mapper maps a kind to its resource; meta.IsNoMatchError tells that the server does not serve it. A meta.RESTMapper is one.
+type Mapper interface {
+	RESTMapping(gk schema.GroupKind, versions ...string) (*meta.RESTMapping, error)
+}
+
+// Discovery lists what the server serves.
+type Discovery interface {
+	Groups(context.Context) ([]served.Group, error)
+}
 
 // Client reaches one cluster.
 type Client struct {
 	Config  *rest.Config
 	Dynamic dynamic.Interface
-	// Mapper maps kinds to resources by the server's own discovery, read once and again when a kind is not found.
-	Mapper    meta.ResettableRESTMapper
-	Discovery discovery.CachedDiscoveryInterface
+	// Mapper and Discovery know what the server's own discovery says: read once, and again when that is old or a kind is not found.
+	Mapper    Mapper
+	Discovery Discovery
 	// Busy is the time that was spent waiting for this cluster.
 	Busy *Busy
 	http *http.Client
@@ -69,22 +79,21 @@ func New(cfg *rest.Config) (*Client, error) {
 	cfg.WarningHandler = rest.NoWarnings{}
 	busy := &Busy{}
 	counted := rest.CopyConfig(cfg)
-	counted.Wrap(func(next http.RoundTripper) http.RoundTripper { return busyTransport{busy, next} })
+	counted.Wrap(func(next http.RoundTripper) http.RoundTripper { return busyTransport{busy, startingTransport{next}} })
 	h, err := rest.HTTPClientFor(counted)
 	if err != nil {
 		return nil, fmt.Errorf("cluster client: %w", err)
 	}
-	dyn, err := dynamic.NewForConfigAndClient(cfg, h)
+	raw, err := rest.UnversionedRESTClientForConfigAndClient(dynamic.ConfigFor(cfg), h)
 	if err != nil {
 		return nil, fmt.Errorf("cluster client: %w", err)
 	}
-	disco, err := discovery.NewDiscoveryClientForConfigAndClient(cfg, h)
-	if err != nil {
-		return nil, fmt.Errorf("cluster client: %w", err)
-	}
-	cached := memory.NewMemCacheClient(disco)
-	return &Client{Config: cfg, Dynamic: dyn, Discovery: cached, Mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), Busy: busy, http: h}, nil
+	apis := &served.APIs{Server: raw, Now: time.Now}
+	return &Client{Config: cfg, Dynamic: dynamic.New(raw), Discovery: apis, Mapper: apis, Busy: busy, http: h}, nil
 }
+
+// CloseIdle closes the connections that no request uses.
+func (c *Client) CloseIdle() { utilnet.CloseIdleConnectionsFor(c.http.Transport) }
 
 // get reads a path of the API server that is not an object; the body comes back with any status code.
 func (c *Client) get(ctx context.Context, path string) (int, []byte, error) {

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"fallbackchain.io/fallback/shared/fault"
 )
 
 // Readyz is what the API server says of itself.
@@ -27,6 +29,9 @@ func (c *Client) Readyz(ctx context.Context) (Readyz, error) {
 	switch code {
 	case http.StatusOK, http.StatusInternalServerError, http.StatusServiceUnavailable:
 		return Readyz{Ready: code == http.StatusOK, Failed: failedChecks(body)}, nil
+	case http.StatusForbidden:
+		// A server that has not read its roles yet refuses even this, which every known user may read: it is not ready.
+		return Readyz{}, fault.New(fault.Unavailable, "ask the API server whether it is ready", answered(code, "/readyz"))
 	default:
 		return Readyz{}, answered(code, "/readyz")
 	}

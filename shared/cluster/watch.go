@@ -40,7 +40,7 @@ func (c *Client) WaitFor(ctx context.Context, again time.Duration, sources []Sou
 		case err == nil && ok:
 			return true, nil
 		case err != nil && !retryable(err):
-			return false, err
+			return false, Fault("watch", err)
 		}
 		if time.Since(started) > 5*time.Second {
 			backoff = 50 * time.Millisecond

@@ -2,17 +2,15 @@ package inventory
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 
 	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/cluster/served"
 )
 
 // Resource is a namespaced resource that the API server can list.
@@ -67,28 +65,21 @@ func (r clusterReader) List(ctx context.Context, gvr schema.GroupVersionResource
 
 // Resources fails when a group cannot be discovered: what cannot be seen would silently be missing from the bundle. Only
 // metrics groups, which hold no objects, may fail.
-func (r clusterReader) Resources(context.Context) ([]Resource, error) {
-	lists, err := r.c.Discovery.ServerPreferredNamespacedResources()
-	var partial *discovery.ErrGroupDiscoveryFailed
-	if errors.As(err, &partial) {
-		for gv, cause := range partial.Groups {
-			if !strings.HasSuffix(gv.Group, "metrics.k8s.io") {
-				return nil, fmt.Errorf("API group %s cannot be discovered, so that its objects would be missing: %w", gv, cause)
-			}
-		}
-	} else if err != nil {
+func (r clusterReader) Resources(ctx context.Context) ([]Resource, error) {
+	groups, err := r.c.Discovery.Groups(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
 	}
-	var out []Resource
-	for _, l := range lists {
-		gv, err := schema.ParseGroupVersion(l.GroupVersion)
-		if err != nil {
-			return nil, fmt.Errorf("discovery: %w", err)
+	all, unknown := served.Namespaced(groups)
+	for _, v := range unknown {
+		if !strings.HasSuffix(v.Group, "metrics.k8s.io") {
+			return nil, fmt.Errorf("API group %s cannot be discovered, so that its objects would be missing: %w", v.GroupVersion, v.Err)
 		}
-		for _, res := range l.APIResources {
-			if slices.Contains(res.Verbs, "list") && slices.Contains(res.Verbs, "create") && !strings.Contains(res.Name, "/") {
-				out = append(out, Resource{GVR: gv.WithResource(res.Name), Kind: res.Kind})
-			}
+	}
+	var out []Resource
+	for _, res := range all {
+		if res.Can("list", "create") {
+			out = append(out, Resource{GVR: res.GroupVersionResource, Kind: res.Kind})
 		}
 	}
 	return out, nil

@@ -3,7 +3,6 @@ package lambdaboot
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"regexp"
 )
@@ -49,13 +48,14 @@ func (e *Env) Err() error { return errors.Join(e.bad...) }
 
 // Exit ends a function that cannot start, each mistake on a line of its own in the log.
 func Exit(err error) {
+	log := NewLogger()
 	var all interface{ Unwrap() []error }
 	if errors.As(err, &all) {
 		for _, e := range all.Unwrap() {
-			slog.Error("the function cannot start", "error", e)
+			log.Error("the function cannot start", "error", e)
 		}
 	} else {
-		slog.Error("the function cannot start", "error", err)
+		log.Error("the function cannot start", "error", err)
 	}
 	os.Exit(1)
 }

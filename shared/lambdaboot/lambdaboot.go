@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	stdlog "log"
+	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -46,17 +48,24 @@ func Start[S any](handler func(ctx context.Context, op, state string, r run.Run)
 
 // StartRaw is Start for a handler that reads its payload itself.
 func StartRaw[S any](handler func(context.Context, json.RawMessage) (S, error)) {
-	lambda.Start(invoker[S]{handler: handler})
+	log := NewLogger()
+	slog.SetDefault(log)
+	// What the runtime's library says of an error is said already.
+	stdlog.SetOutput(slog.NewLogLogger(log.Handler(), slog.LevelDebug).Writer())
+	lambda.Start(invoker[S]{handler: handler, log: log})
 }
 
 // invoker is a lambda.Handler: bytes in, bytes out, no reflection.
 type invoker[S any] struct {
 	handler func(context.Context, json.RawMessage) (S, error)
+	log     *slog.Logger
 }
 
+// answer is a section, or a fault; exit ends the process after it.
 type answer struct {
 	section []byte
-	err     error
+	fault   *fault.Fault
+	exit    bool
 }
 
 // Invoke calls the handler within the deadline. Its error is always a messages.InvokeResponse_Error.
@@ -72,37 +81,42 @@ func (v invoker[S]) Invoke(ctx context.Context, payload []byte) ([]byte, error) 
 		defer t.Stop()
 		late = t.C
 	}
+	began := time.Now()
 	done := make(chan answer, 1)
 	go func() { done <- v.call(ctx, payload) }()
+	var a answer
 	select {
-	case a := <-done:
-		return a.section, a.err
+	case a = <-done:
 	case <-late:
-		e := response(fault.New(fault.Unavailable, "the step did not return before the function's deadline", ctx.Err()))
-		e.ShouldExit = true
-		return nil, e
+		a = answer{fault: fault.New(fault.Unavailable, "the step did not return before the function's deadline", ctx.Err()), exit: true}
 	}
+	logCall(ctx, v.log, payload, a, time.Since(began))
+	if a.fault == nil {
+		return a.section, nil
+	}
+	e := response(a.fault)
+	e.ShouldExit = a.exit
+	return nil, e
 }
 
 func (v invoker[S]) call(ctx context.Context, payload []byte) (a answer) {
 	defer func() {
 		if p := recover(); p != nil {
-			e := response(fault.Newf(fault.Internal, "panic", "%v\n%s", p, debug.Stack()))
-			e.ShouldExit = true // whatever the panic left behind goes with the process
-			a = answer{err: e}
+			// Whatever the panic left behind goes with the process.
+			a = answer{fault: fault.Newf(fault.Internal, "panic", "%v\n%s", p, debug.Stack()), exit: true}
 		}
 	}()
 	s, err := v.handler(ctx, payload)
 	if err != nil {
-		return answer{err: response(classify(err))}
+		return answer{fault: classify(err)}
 	}
 	b, err := json.Marshal(s)
 	if err != nil {
-		return answer{err: response(fault.New(fault.Internal, "encode the section", err))}
+		return answer{fault: fault.New(fault.Internal, "encode the section", err)}
 	}
 	if len(b) > run.SectionLimit {
-		return answer{err: response(fault.Newf(fault.Internal, "encode the section",
-			"it has %d bytes, and at most %d travel in the state; the rest belongs into the evidence", len(b), run.SectionLimit))}
+		return answer{fault: fault.Newf(fault.Internal, "encode the section",
+			"it has %d bytes, and at most %d travel in the state; the rest belongs into the evidence", len(b), run.SectionLimit)}
 	}
 	return answer{section: b}
 }

@@ -10,14 +10,13 @@ import (
 	"maps"
 	"slices"
 	"sort"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery"
 
 	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/cluster/served"
 )
 
 // Versions maps "kind.group/namespace/name" to "uid/resourceVersion".
@@ -41,7 +40,7 @@ const page = 500
 // Read lists everything in a namespace that is not expected to change by itself. Every resource that the API server offers for
 // listing must be readable: what could not be read could not be proved, so it is an error.
 func Read(ctx context.Context, c *cluster.Client, namespace string) (Versions, error) {
-	all, err := Resources(c)
+	all, err := Resources(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -54,33 +53,25 @@ func Read(ctx context.Context, c *cluster.Client, namespace string) (Versions, e
 	return out, nil
 }
 
-// Resources are those that Read lists.
-func Resources(c *cluster.Client) ([]schema.GroupVersionResource, error) {
-	lists, err := discovery.ServerPreferredNamespacedResources(c.Discovery)
+// Resources are those that Read lists, in a stable order: those that can be listed and do not churn. One that could not be discovered
+// could not be proved either, so it is an error.
+func Resources(ctx context.Context, c *cluster.Client) ([]schema.GroupVersionResource, error) {
+	groups, err := c.Discovery.Groups(ctx)
 	if err != nil {
 		return nil, cluster.Fault("discover the resources that have a namespace", err)
 	}
-	return listable(lists), nil
-}
-
-// listable are the resources that can be listed and do not churn, in a stable order.
-func listable(lists []*metav1.APIResourceList) []schema.GroupVersionResource {
+	all, unknown := served.Namespaced(groups)
+	if len(unknown) > 0 {
+		return nil, cluster.Fault(fmt.Sprintf("discover the resources of %s", unknown[0].GroupVersion), unknown[0].Err)
+	}
 	var out []schema.GroupVersionResource
-	for _, l := range lists {
-		gv, err := schema.ParseGroupVersion(l.GroupVersion)
-		if err != nil {
-			continue
-		}
-		for _, r := range l.APIResources {
-			gvr := gv.WithResource(r.Name)
-			if strings.Contains(r.Name, "/") || !slices.Contains(r.Verbs, "list") || slices.Contains(churning, gvr.GroupResource()) {
-				continue
-			}
-			out = append(out, gvr)
+	for _, r := range all {
+		if r.Can("list") && !slices.Contains(churning, r.GroupResource()) {
+			out = append(out, r.GroupVersionResource)
 		}
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].String() < out[j].String() })
-	return out
+	return out, nil
 }
 
 func read(ctx context.Context, c *cluster.Client, gvr schema.GroupVersionResource, namespace string, out Versions) error {

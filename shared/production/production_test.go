@@ -1,21 +1,20 @@
 package production
 
 import (
+	"context"
 	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/discovery/cached/memory"
-	fakediscovery "k8s.io/client-go/discovery/fake"
 	"k8s.io/client-go/dynamic/fake"
 	clienttesting "k8s.io/client-go/testing"
 
 	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/cluster/served"
 	"fallbackchain.io/fallback/shared/fault"
 )
 
@@ -28,23 +27,26 @@ func object(kind, namespace, name, uid, version string) *unstructured.Unstructur
 	return u
 }
 
+// discovery is what the API server says that it serves.
+type discovery []served.Group
+
+func (d discovery) Groups(context.Context) ([]served.Group, error) { return d, nil }
+
 func fakeCluster(objects ...runtime.Object) (*cluster.Client, *fake.FakeDynamicClient) {
-	verbs := metav1.Verbs{"get", "list"}
-	d := &fakediscovery.FakeDiscovery{Fake: &clienttesting.Fake{}}
-	d.Resources = []*metav1.APIResourceList{
-		{GroupVersion: "v1", APIResources: []metav1.APIResource{
-			{Name: "configmaps", Kind: "ConfigMap", Namespaced: true, Verbs: verbs},
-			{Name: "pods", Kind: "Pod", Namespaced: true, Verbs: verbs},
-			{Name: "pods/log", Kind: "Pod", Namespaced: true, Verbs: verbs},
-			{Name: "bindings", Kind: "Binding", Namespaced: true, Verbs: metav1.Verbs{"create"}},
-			{Name: "events", Kind: "Event", Namespaced: true, Verbs: verbs},
-			{Name: "nodes", Kind: "Node", Verbs: verbs},
-		}},
-		{GroupVersion: "coordination.k8s.io/v1", APIResources: []metav1.APIResource{{Name: "leases", Kind: "Lease", Namespaced: true, Verbs: verbs}}},
+	resource := func(gvr schema.GroupVersionResource, kind string, namespaced bool, verbs ...string) served.Resource {
+		return served.Resource{GroupVersionResource: gvr, Kind: kind, Namespaced: namespaced, Verbs: verbs}
+	}
+	core, leases := schema.GroupVersion{Version: "v1"}, cluster.Leases.GroupVersion()
+	d := discovery{
+		{Versions: []served.Version{{GroupVersion: core, Resources: []served.Resource{
+			resource(cluster.ConfigMaps, "ConfigMap", true, "get", "list"), resource(cluster.Pods, "Pod", true, "get", "list"),
+			resource(core.WithResource("bindings"), "Binding", true, "create"), resource(cluster.Events, "Event", true, "get", "list"),
+			resource(cluster.Nodes, "Node", false, "get", "list")}}}},
+		{Name: leases.Group, Versions: []served.Version{{GroupVersion: leases, Resources: []served.Resource{resource(cluster.Leases, "Lease", true, "get", "list")}}}},
 	}
 	f := fake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(), map[schema.GroupVersionResource]string{
 		cluster.ConfigMaps: "ConfigMapList", cluster.Pods: "PodList", cluster.Events: "EventList", cluster.Leases: "LeaseList", cluster.Nodes: "NodeList"}, objects...)
-	return &cluster.Client{Dynamic: f, Discovery: memory.NewMemCacheClient(d)}, f
+	return &cluster.Client{Dynamic: f, Discovery: d}, f
 }
 
 func TestRead(t *testing.T) {
@@ -65,6 +67,16 @@ func TestWhatCannotBeReadIsAnError(t *testing.T) {
 		return true, nil, apierrors.NewForbidden(cluster.Pods.GroupResource(), "", errors.New("no"))
 	})
 	if _, err := Read(t.Context(), c, "shop"); fault.From(err).Code != fault.PermissionDenied {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestWhatCannotBeDiscoveredIsAnError: the objects of a group whose server is away would not be seen.
+func TestWhatCannotBeDiscoveredIsAnError(t *testing.T) {
+	c, _ := fakeCluster()
+	away := schema.GroupVersion{Group: "example.com", Version: "v1"}
+	c.Discovery = append(c.Discovery.(discovery), served.Group{Name: away.Group, Versions: []served.Version{{GroupVersion: away, Err: errors.New("stale")}}})
+	if _, err := Read(t.Context(), c, "shop"); fault.From(err).Code != fault.Unavailable {
 		t.Errorf("%v", err)
 	}
 }

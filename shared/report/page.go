@@ -1,29 +1,22 @@
 package report
 
 import (
-	"bytes"
-	"html/template"
 	"maps"
 	"time"
 
 	_ "embed"
+
+	"fallbackchain.io/fallback/shared/report/render"
 )
 
 //go:embed page.html
 var pageText string
 
-var page = template.Must(template.New("report.html").Funcs(template.FuncMap(maps.Collect(maps.All(functions)))).Funcs(template.FuncMap{
-	"picture": Picture,
-	"bars":    Bars,
-	"class":   outcomeClass,
-	"short":   func(t time.Time) string { return t.UTC().Format("15:04:05.000") },
-}).Parse(pageText))
-
-// HTML is the report as one self-contained page: no script, no request to anywhere.
+// HTML is the report as one self-contained page: no script, no request to anywhere. The template writes values only into elements and
+// quoted attributes.
 func (r Report) HTML() ([]byte, error) {
-	var b bytes.Buffer
-	if err := page.Execute(&b, r); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	all := maps.Clone(functions)
+	maps.Copy(all, map[string]any{"picture": Picture, "bars": Bars, "class": outcomeClass,
+		"short": func(t time.Time) string { return t.UTC().Format("15:04:05.000") }})
+	return r.execute("report.html", pageText, all, render.HTML)
 }

@@ -1,11 +1,13 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
-	"text/template"
 	"time"
+
+	"fallbackchain.io/fallback/shared/report/render"
 )
 
 // JSON is the report for machines.
@@ -69,11 +71,13 @@ func because(reason, message string) string {
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 UTC") }
 
-var functions = template.FuncMap{
+// functions are those of both templates, which call no methods (see render).
+var functions = map[string]any{
 	"cell": cell, "stamp": stamp, "round": round, "signals": SignalRows,
 	"join": func(s []string) string { return strings.Join(s, "; ") }, "because": because, "size": size,
 	"bar": func(w Waterfall, s Segment) string { return w.bar(s) }, "chosen": chosen, "orNone": orNone, "count": count,
-	"integrity": integrity,
+	"integrity": integrity, "missed": func(met *bool) bool { return met != nil && !*met }, "what": func(p RPO) string { return p.What() },
+	"sub": func(t, from time.Time) time.Duration { return t.Sub(from) }, "label": func(s Segment) string { return s.Label() },
 }
 
 // integrity says why it is what it is.
@@ -102,7 +106,7 @@ func chosen(how string) string {
 	}
 }
 
-var markdown = template.Must(template.New("report.md").Funcs(functions).Parse(`# {{.Outcome}}: {{.Mode}} of {{.Plan.Name}}
+const markdownText = `# {{.Outcome}}: {{.Mode}} of {{.Plan.Name}}
 {{range .Remarks}}
 > **{{.}}**
 {{end}}
@@ -114,8 +118,8 @@ var markdown = template.Must(template.New("report.md").Funcs(functions).Parse(`#
 | Report written | {{stamp .WrittenAt}} |
 | Namespace | {{if .Namespace}}{{.Namespace}}{{else}}-{{end}} |
 | Plan | {{.Plan.Digest}} |
-{{with .RTO}}| RTO | {{round .Measured}}{{if .Objective}} of {{.Objective}} ({{if .Missed}}missed{{else}}met{{end}}){{end}} |
-{{end}}{{with .RPO}}| RPO | {{round .Measured}}{{if .Objective.Objective}} of {{.Objective.Objective}} ({{if .Missed}}missed{{else}}met{{end}}){{end}}: {{cell .What}}, {{stamp .At}} |
+{{with .RTO}}| RTO | {{round .Measured}}{{if .Objective}} of {{.Objective}} ({{if missed .Met}}missed{{else}}met{{end}}){{end}} |
+{{end}}{{with .RPO}}| RPO | {{round .Measured}}{{if .Objective.Objective}} of {{.Objective.Objective}} ({{if missed .Met}}missed{{else}}met{{end}}){{end}}: {{cell (what .)}}, {{stamp .At}} |
 {{end}}{{with .Backup}}| Backup | {{if .Name}}{{cell .Name}}, integrity {{orNone .Integrity}}{{else}}{{.Phase}}{{end}} |
 {{end}}{{with .Quarantine}}| Quarantine | {{.Phase}}, level {{if .Level}}{{.Level}}{{else}}none{{end}} of {{.Wanted}} wanted |
 {{end}}{{with .Waterfall}}
@@ -123,7 +127,7 @@ var markdown = template.Must(template.New("report.md").Funcs(functions).Parse(`#
 
 | Part | Began | Took | |
 |---|---:|---:|---|
-{{$w := .}}{{range .Segments}}| {{.Label}} | +{{round (.StartedAt.Sub $w.From)}} | {{round .Duration}} | {{bar $w .}} |
+{{$w := .}}{{range .Segments}}| {{label .}} | +{{round (sub .StartedAt $w.From)}} | {{round .Duration}} | {{bar $w .}} |
 {{end}}| **RTO** | | **{{round .Total}}** | |
 {{range .Notes}}
 {{.}}
@@ -218,13 +222,21 @@ Velero's Restore {{.Name}} of backup {{.Backup}}: {{orNone .Phase}}, {{count .It
 - data back: {{.}}{{end}}{{range .PutBack}}
 - put back: {{.}}{{end}}{{range .Left}}
 - **left:** {{.}}{{end}}
-{{end}}`))
+{{end}}`
 
 // Markdown is the report for people and tickets.
 func (r Report) Markdown() ([]byte, error) {
-	var b strings.Builder
-	if err := markdown.Execute(&b, r); err != nil {
+	return r.execute("report.md", markdownText, functions, nil)
+}
+
+func (r Report) execute(name, text string, functions map[string]any, escape func(string) string) ([]byte, error) {
+	t, err := render.Parse(name, text, functions, escape)
+	if err != nil {
 		return nil, err
 	}
-	return []byte(b.String()), nil
+	var b bytes.Buffer
+	if err := t.Execute(&b, r); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }

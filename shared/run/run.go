@@ -98,11 +98,13 @@ type Run struct {
 	Outcome *OutcomeSection `json:"outcome,omitempty"`
 }
 
-// Request is a task's input: `{op, state: $$.State.Name, run: $}`.
+// Request is a task's input: `{op, state: $$.State.Name, retries: $$.State.RetryCount, run: $}`.
 type Request struct {
 	Op    string `json:"op"`
 	State string `json:"state"`
-	Run   Run    `json:"run"`
+	// Retries is how often the state was tried before; for the log only.
+	Retries int `json:"retries,omitempty"`
+	Run     Run `json:"run"`
 }
 
 // CaughtFault is what a Catch writes: Step Functions' own two fields.

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"fallbackchain.io/fallback/shared/lambdaboot/awslog"
 	"fallbackchain.io/fallback/shared/plan"
 )
 
@@ -19,7 +20,7 @@ const anyRegion = "us-east-1"
 // ClientFor returns a client of the server that a plan's Velero backups are on. Credentials are those of the profile default in the
 // plan's file and no others; without a file they are the process's own. Nothing is sent to the server.
 func ClientFor(ctx context.Context, v *plan.Velero) (*s3.Client, error) {
-	var opts []func(*config.LoadOptions) error
+	opts := []func(*config.LoadOptions) error{awslog.Load}
 	if v.Region != "" {
 		opts = append(opts, config.WithRegion(v.Region))
 	}

@@ -51,6 +51,29 @@ func TestReportsAndMarks(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+	t.Run("a claim is the first one's", func(t *testing.T) {
+		c := Claims{S3: c, Bucket: bucket}
+		for _, try := range []struct {
+			run, doc string
+			first    bool
+		}{
+			{runID, `{"at":1}`, true},
+			{runID, `{"at":1}`, true}, // the answer to the first try was lost, and the client sent it again
+			{runID, `{"at":2}`, false},
+			{runID + "-2", `{"at":2}`, true},
+		} {
+			if first, err := c.Take(t.Context(), try.run, "metrics.json", []byte(try.doc)); err != nil || first != try.first {
+				t.Errorf("%s %s: first %t, %v", try.run, try.doc, first, err)
+			}
+		}
+		if _, err := c.Take(t.Context(), "a/b", "x", nil); err == nil {
+			t.Error("a claim outside the run's place")
+		}
+		c.Bucket = "nowhere"
+		if first, err := c.Take(t.Context(), runID, "metrics.json", []byte("{}")); err == nil || first {
+			t.Errorf("no bucket: %t, %v", first, err)
+		}
+	})
 	t.Run("marks", func(t *testing.T) {
 		m := Marks{S3: c, Bucket: bucket, Name: "janitor.json"}
 		v := map[string]int{"untouched": 1}

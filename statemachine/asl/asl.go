@@ -77,7 +77,10 @@ type state struct {
 type parameters struct {
 	Op    string `json:"op"`
 	State string `json:"state.$"`
-	Run   string `json:"run.$"`
+	// Retries comes from the context object, which counts them from 0
+	// (https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html).
+	Retries string `json:"retries.$"`
+	Run     string `json:"run.$"`
 }
 
 type retry struct {
@@ -140,7 +143,7 @@ func render(s *graph.State) (state, error) {
 		TimeoutSeconds: seconds(s.Timeout), Default: s.Default, TimestampPath: string(s.TimestampPath), Error: s.Error, Cause: s.Cause, Next: s.Next}
 	if s.Kind == graph.Task {
 		out.Resource = Resource(s.Function)
-		out.Parameters = &parameters{Op: s.Op, State: "$$.State.Name", Run: "$"}
+		out.Parameters = &parameters{Op: s.Op, State: "$$.State.Name", Retries: "$$.State.RetryCount", Run: "$"}
 		if s.Budget != "" {
 			out.Comment = "waits at most " + s.Budget
 		}

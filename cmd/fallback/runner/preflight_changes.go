@@ -162,7 +162,7 @@ func (n *needs) drill() error {
 	if err := n.classes(); err != nil {
 		return err
 	}
-	all, err := production.Resources(n.c)
+	all, err := production.Resources(n.ctx, n.c)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,9 @@ import (
 	"fallbackchain.io/fallback/functions/admit"
 	"fallbackchain.io/fallback/functions/admit/awsio"
 	"fallbackchain.io/fallback/shared/lambdaboot"
+	"fallbackchain.io/fallback/shared/lambdaboot/awslog"
 	"fallbackchain.io/fallback/shared/s3store"
+	"fallbackchain.io/fallback/shared/telemetry"
 )
 
 func main() {
@@ -23,7 +25,7 @@ func main() {
 	if err := env.Err(); err != nil {
 		lambdaboot.Exit(err)
 	}
-	cfg, err := config.LoadDefaultConfig(context.Background())
+	cfg, err := config.LoadDefaultConfig(context.Background(), awslog.Load)
 	if err != nil {
 		lambdaboot.Exit(err)
 	}
@@ -33,5 +35,5 @@ func main() {
 		LastRuns: awsio.Runs{Executions: sfn.NewFromConfig(cfg), MachineARN: machine},
 		Now:      time.Now,
 	}
-	lambdaboot.StartRaw(h.HandleRaw)
+	lambdaboot.StartRaw(telemetry.Skips(os.Stdout, time.Now, h.HandleRaw))
 }

@@ -14,6 +14,7 @@ import (
 	"fallbackchain.io/fallback/functions/intake"
 	"fallbackchain.io/fallback/functions/intake/invoke"
 	"fallbackchain.io/fallback/shared/lambdaboot"
+	"fallbackchain.io/fallback/shared/lambdaboot/awslog"
 )
 
 func main() {
@@ -27,7 +28,7 @@ func main() {
 	if err != nil {
 		lambdaboot.Exit(err)
 	}
-	cfg, err := config.LoadDefaultConfig(context.Background())
+	cfg, err := config.LoadDefaultConfig(context.Background(), awslog.Load)
 	if err != nil {
 		lambdaboot.Exit(err)
 	}

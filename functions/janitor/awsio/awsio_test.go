@@ -92,7 +92,7 @@ func setup(x *executions, script map[string][]string) (*Handler, *marks, *[]stri
 		Sleep: func(_ context.Context, d time.Duration) error { did = append(did, "wait "+d.String()); return nil }}
 	h.Steps = func(visits VisitsFunc) map[string]walk.Handler {
 		out := map[string]walk.Handler{}
-		for f := range Steps(&step.Env{}, nil)(visits) {
+		for f := range Steps(&step.Env{}, nil, nil)(visits) {
 			out[f] = func(ctx context.Context, in json.RawMessage) (json.RawMessage, error) {
 				var q run.Request
 				if err := json.Unmarshal(in, &q); err != nil {
@@ -278,7 +278,7 @@ func TestStepsAreEnough(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	have := Steps(&step.Env{}, nil)(nil)
+	have := Steps(&step.Env{}, nil, nil)(nil)
 	seen := map[string]bool{}
 	var todo []string
 	for _, s := range append(m.States, m.States[0]) {

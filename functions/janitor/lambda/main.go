@@ -13,6 +13,7 @@ import (
 	"fallbackchain.io/fallback/shared/awsedge"
 	"fallbackchain.io/fallback/shared/lambdaboot"
 	"fallbackchain.io/fallback/shared/s3store"
+	"fallbackchain.io/fallback/shared/telemetry"
 )
 
 func main() {
@@ -23,10 +24,11 @@ func main() {
 	if err != nil {
 		lambdaboot.Exit(err)
 	}
+	count := telemetry.Once{Claims: s3store.Claims{S3: edge.S3, Bucket: evidence}, Out: os.Stdout}
 	h := &awsio.Handler{
 		Executions: sfn.NewFromConfig(edge.Config), MachineARN: machine,
 		Marks: s3store.Marks{S3: edge.S3, Bucket: edge.JournalBucket, Name: "janitor.json"},
-		Steps: awsio.Steps(edge.Env, s3store.Reports{S3: edge.S3, Bucket: evidence}),
+		Steps: awsio.Steps(edge.Env, s3store.Reports{S3: edge.S3, Bucket: evidence}, count.Count),
 		Now:   time.Now, Sleep: janitor.Sleep,
 	}
 	lambdaboot.StartRaw(h.HandleRaw)

@@ -11,6 +11,7 @@ import (
 	"fallbackchain.io/fallback/shared/awsedge"
 	"fallbackchain.io/fallback/shared/lambdaboot"
 	"fallbackchain.io/fallback/shared/s3store"
+	"fallbackchain.io/fallback/shared/telemetry"
 	"fallbackchain.io/fallback/statemachine/chain"
 	"fallbackchain.io/fallback/statemachine/history"
 )
@@ -27,7 +28,8 @@ func main() {
 	if err != nil {
 		lambdaboot.Exit(err)
 	}
-	h := &report.Handler{Env: edge.Env, Store: s3store.Reports{S3: edge.S3, Bucket: evidence},
+	count := telemetry.Once{Claims: s3store.Claims{S3: edge.S3, Bucket: evidence}, Out: os.Stdout}
+	h := &report.Handler{Env: edge.Env, Store: s3store.Reports{S3: edge.S3, Bucket: evidence}, Count: count.Count,
 		Visits: history.OfRun(sfn.NewFromConfig(edge.Config), machine, graph)}
 	lambdaboot.Start(h.Handle)
 }

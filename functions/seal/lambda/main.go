@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 	"os"
 	"path"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"fallbackchain.io/fallback/functions/seal"
 	"fallbackchain.io/fallback/shared/backup/kmskey"
 	"fallbackchain.io/fallback/shared/lambdaboot"
+	"fallbackchain.io/fallback/shared/lambdaboot/awslog"
 	"fallbackchain.io/fallback/shared/s3store"
 )
 
@@ -25,7 +25,7 @@ func main() {
 	if err := env.Err(); err != nil {
 		lambdaboot.Exit(err)
 	}
-	cfg, err := config.LoadDefaultConfig(context.Background())
+	cfg, err := config.LoadDefaultConfig(context.Background(), awslog.Load)
 	if err != nil {
 		lambdaboot.Exit(err)
 	}
@@ -34,6 +34,6 @@ func main() {
 		lambdaboot.Exit(err)
 	}
 	h := &seal.Handler{Bucket: bucket, Prefix: prefix, Store: store, Key: kmskey.New(kms.NewFromConfig(cfg), key),
-		Now: time.Now, Sleep: seal.Sleep, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil))}
+		Now: time.Now, Sleep: seal.Sleep, Log: lambdaboot.NewLogger()}
 	lambdaboot.StartRaw(h.Handle)
 }

@@ -13,6 +13,7 @@ import (
 	"fallbackchain.io/fallback/shared/backup"
 	"fallbackchain.io/fallback/shared/backup/kmskey"
 	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/lambdaboot/awslog"
 	"fallbackchain.io/fallback/shared/plan"
 )
 
@@ -30,7 +31,7 @@ func Open(ctx context.Context, p *plan.Plan) (backup.Verifier, error) {
 	if err != nil {
 		return nil, fault.New(fault.PlanInvalid, "spec.inventory.velero.integrity.key "+name, err)
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(a.Region))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(a.Region), awslog.Load)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/lambdaboot/awsfault"
+	"fallbackchain.io/fallback/shared/lambdaboot/awslog"
 )
 
 // API is what is called of Secrets Manager.
@@ -31,7 +32,7 @@ type Manager struct {
 // Default uses the process's own credentials and Region.
 func Default() Manager {
 	return Manager{Connect: func(ctx context.Context, region string) (API, error) {
-		cfg, err := config.LoadDefaultConfig(ctx)
+		cfg, err := config.LoadDefaultConfig(ctx, awslog.Load)
 		if err != nil {
 			return nil, err
 		}

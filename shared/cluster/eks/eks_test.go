@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,7 +166,7 @@ func TestBodies(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := &numbered{now: time.Now, life: time.Hour}
-			tr := &transport{next: s.Client().Transport, tokens: &tokenSource{now: time.Now,
+			tr := &transport{next: s.Client().Transport, failed: &atomic.Bool{}, tokens: &tokenSource{now: time.Now,
 				mint: func(ctx context.Context) (string, time.Time, error) { return m.Mint(ctx, "", "") }}}
 			s.accept, s.seen = "token-2", nil
 			resp, err := tr.RoundTrip(c.make().WithContext(t.Context()))

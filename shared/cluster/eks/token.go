@@ -2,9 +2,11 @@ package eks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -70,6 +72,8 @@ func (s *tokenSource) refused(t string) {
 // executed. A request whose body cannot be sent again, and an upgrade, is left with its 401; the next one has the new token.
 type transport struct {
 	tokens *tokenSource
+	// failed is set when a request has no answer.
+	failed *atomic.Bool
 	next   http.RoundTripper
 }
 
@@ -111,6 +115,10 @@ func (t *transport) send(r *http.Request) (*http.Response, string, error) {
 	signed := r.Clone(r.Context())
 	signed.Header.Set("Authorization", "Bearer "+bearer)
 	resp, err := t.next.RoundTrip(signed)
+	// Who gives a request up himself has not seen it fail.
+	if err != nil && !errors.Is(r.Context().Err(), context.Canceled) {
+		t.failed.Store(true)
+	}
 	return resp, bearer, err
 }
 
