@@ -8,7 +8,7 @@ import (
 	"fallbackchain.io/fallback/shared/run"
 )
 
-// Alarm reads "CloudWatch Alarm State Change" of an alarm on a Route 53 health check
+// Alarm reads "CloudWatch Alarm State Change" of an alarm on a Route 53 health check, or on our own probe (infra/aws/probe.yaml)
 // (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html). Only a transition into
 // ALARM starts a recover; alarms on anything else are no-ops.
 //
@@ -42,10 +42,10 @@ func (Alarm) Parse(in Input) (Event, error) {
 		return nil, bad
 	}
 	name := d.text("alarmName", "the alarm's name")
-	check, known := healthCheck(d)
+	what, known := watched(d)
 	if len(bad) == 0 && !known {
 		return NoOp{Source: Alarm{}.Source(), DetailType: Alarm{}.DetailType(), ID: id,
-			Reason: fmt.Sprintf("alarm %q does not watch a Route 53 health check", name)}, nil
+			Reason: fmt.Sprintf("alarm %q watches neither a Route 53 health check nor a probe", name)}, nil
 	}
 	now, since := alarmState(d, "state")
 	before, _ := alarmState(d, "previousState")
@@ -55,7 +55,7 @@ func (Alarm) Parse(in Input) (Event, error) {
 	}
 	if len(bad) == 0 && (now != "ALARM" || before == "ALARM") {
 		return NoOp{Source: Alarm{}.Source(), DetailType: Alarm{}.DetailType(), ID: id,
-			Reason: fmt.Sprintf("alarm %q (health check %s) went from %s to %s, not into ALARM", name, check, before, now)}, nil
+			Reason: fmt.Sprintf("alarm %q (%s) went from %s to %s, not into ALARM", name, what, before, now)}, nil
 	}
 	if in.Plan == nil {
 		bad = append(bad, Mistake{Field: "plan",
@@ -83,9 +83,15 @@ func alarmState(d object, key string) (string, time.Time) {
 	return v, s.time("timestamp", "a time such as 2019-10-02T17:04:40.989+0000", alarmTime, time.RFC3339)
 }
 
-// healthCheck returns the Route 53 health check that one of the alarm's metrics watches. Metrics and dimension:
+// ProbeNamespace and ProbeMetric are what infra/aws/probe.asl.json writes: 1 when the endpoint served, 0 when it did not.
+const (
+	ProbeNamespace = "FallbackChain"
+	ProbeMetric    = "ProbeHealthy"
+)
+
+// watched says which health check or probe one of the alarm's metrics is of. Route 53's metrics and dimension:
 // https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/monitoring-health-checks.html.
-func healthCheck(d object) (id string, ok bool) {
+func watched(d object) (what string, ok bool) {
 	c := d.object("configuration")
 	if c.fields == nil {
 		return "", false
@@ -96,14 +102,21 @@ func healthCheck(d object) (id string, ok bool) {
 		}
 		metric := m.object("metricStat").object("metric")
 		namespace, _ := metric.optional("namespace", "the metric's namespace")
-		metricName, _ := metric.optional("name", "the metric's name")
-		if namespace != "AWS/Route53" || metricName != "HealthCheckStatus" && metricName != "HealthCheckPercentageHealthy" {
+		name, _ := metric.optional("name", "the metric's name")
+		var kind, dimension, want string
+		switch {
+		case namespace == "AWS/Route53" && (name == "HealthCheckStatus" || name == "HealthCheckPercentageHealthy"):
+			kind, dimension, want = "health check", "HealthCheckId", "the health check's ID"
+		case namespace == ProbeNamespace && name == ProbeMetric:
+			kind, dimension, want = "probe of plan", "Plan", "the plan's name"
+		default:
 			continue
 		}
+		what = kind
 		if d := metric.object("dimensions"); d.fields != nil {
-			id = d.text("HealthCheckId", "the health check's ID")
+			what += " " + d.text(dimension, want)
 		}
-		return id, true
+		return what, true
 	}
 	return "", false
 }

@@ -102,8 +102,8 @@ func TestSealBootstrap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bootstrap := build(t, "SealFunction")
-	env := environment(digests(t, moto), "MANIFEST_KEY_ARN="+arn, "VELERO_BUCKET="+bucket, "VELERO_PREFIX="+prefix)
+	bootstrap := awstest.Bootstrap(t, "SealFunction")
+	env := environment(digests(t, moto), "MANIFEST_KEY_ARN="+arn, "VELERO_BUCKET="+bucket, "VELERO_PREFIX="+prefix, "AWS_REGION="+awstest.Region)
 	deliver := func(want ...string) string {
 		t.Helper()
 		var in []awstest.Invocation
@@ -139,7 +139,7 @@ func TestSealBootstrap(t *testing.T) {
 	put(name, "Finalizing")
 	put("shop-failed", "PartiallyFailed")
 	log := deliver(name+" NotCompleted", "shop-failed NotSealed", "shop-gone Gone", "shop/deeper Ignored")
-	if got := ours(); len(got) != 0 || !strings.Contains(log, `"level":"ERROR","msg":"seal","action":"NotSealed","backup":"shop-failed","phase":"PartiallyFailed"`) {
+	if got := ours(); len(got) != 0 || !strings.Contains(log, `"level":"ERROR","message":"seal","action":"NotSealed","backup":"shop-failed","phase":"PartiallyFailed"`) {
 		t.Errorf("wrote %v, said %s", got, log)
 	}
 	put(name, "Completed", backuptest.Key(name, "velero-backup.json"))

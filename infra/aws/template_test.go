@@ -3,19 +3,14 @@ package aws_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"fallbackchain.io/fallback/events"
 	"fallbackchain.io/fallback/functions/janitor"
@@ -24,129 +19,6 @@ import (
 	"fallbackchain.io/fallback/statemachine/asl"
 	"fallbackchain.io/fallback/statemachine/chain"
 )
-
-var root = filepath.Join("..", "..")
-
-type resource struct {
-	Type       string
-	Metadata   struct{ BuildMethod string }
-	Properties json.RawMessage
-}
-
-type function struct {
-	Timeout, MemorySize int
-	AutoPublishAlias    string
-	Environment         struct{ Variables map[string]any }
-}
-
-type document struct {
-	Globals    struct{ Function function }
-	Parameters json.RawMessage
-	Resources  map[string]resource
-}
-
-func source(t *testing.T) []byte {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root, "template.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-// read reads the template; a value with a tag such as !Ref is its text.
-func read(t *testing.T) document {
-	t.Helper()
-	var tree map[string]any
-	if err := yaml.Unmarshal(source(t), &tree); err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.Marshal(tree)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var d document
-	decode(t, text, &d)
-	return d
-}
-
-func decode(t *testing.T, data json.RawMessage, v any) {
-	t.Helper()
-	if err := json.Unmarshal(data, v); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// functions decodes every function, with the globals where it says nothing itself.
-func (d document) functions(t *testing.T) map[string]function {
-	t.Helper()
-	out := map[string]function{}
-	for name, r := range d.Resources {
-		if r.Type != "AWS::Serverless::Function" {
-			continue
-		}
-		g := d.Globals.Function
-		f := function{Timeout: g.Timeout, MemorySize: g.MemorySize, AutoPublishAlias: g.AutoPublishAlias}
-		decode(t, r.Properties, &f)
-		if f.Environment.Variables == nil {
-			f.Environment.Variables = map[string]any{}
-		}
-		for k, v := range g.Environment.Variables {
-			f.Environment.Variables[k] = v
-		}
-		out[name] = f
-	}
-	return out
-}
-
-// lint runs cfn-lint, which knows the serverless transform's resources. A missing judge fails: what was not judged did not pass.
-func lint(t *testing.T, template []byte) (said string, ok bool) {
-	t.Helper()
-	tool, err := filepath.Abs(filepath.Join(root, ".tools", "judges", "venv", "bin", "cfn-lint"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(tool); err != nil {
-		t.Fatalf("cfn-lint is missing: run `make judges` (%v)", err)
-	}
-	path := filepath.Join(t.TempDir(), "template.yaml")
-	if err := os.WriteFile(path, template, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, tool, path)
-	out, err := cmd.CombinedOutput()
-	if exit := new(exec.ExitError); err != nil && !errors.As(err, &exit) {
-		t.Fatalf("cfn-lint: %v", err)
-	}
-	return string(out), err == nil
-}
-
-func TestCfnLint(t *testing.T) {
-	good := source(t)
-	for name, c := range map[string]struct {
-		from, to string
-		want     string
-	}{
-		"as committed":            {},
-		"a reference to nothing":  {"SourceArn: !GetAtt ExecutionDiedRule.Arn", "SourceArn: !GetAtt Nowhere.Arn", "Nowhere"},
-		"a condition of nothing":  {"Condition: HasVelero\n", "Condition: HasNothing\n", "HasNothing"},
-		"a property nobody knows": {"      BuildMethod: makefile\n    Properties:\n", "      BuildMethod: makefile\n    Properties:\n      Memory: 1\n", "Memory"},
-		"a wrong value":           {"Status: Enabled", "Status: Perhaps", "Perhaps"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			data := bytes.Replace(good, []byte(c.from), []byte(c.to), 1)
-			if c.from != "" && bytes.Equal(data, good) {
-				t.Fatalf("the template has no %q", c.from)
-			}
-			said, ok := lint(t, data)
-			if ok != (c.want == "") || !strings.Contains(said, c.want) {
-				t.Errorf("accepted %t:\n%s\nwant %q", ok, said, c.want)
-			}
-		})
-	}
-}
 
 // TestEveryFunction: each directory of functions/ with a main is a function here that make can build, and the time limits nest.
 func TestEveryFunction(t *testing.T) {
@@ -188,6 +60,48 @@ func TestEveryFunction(t *testing.T) {
 	}
 	if janitor.LongestFunction < limits.FunctionTimeout {
 		t.Errorf("the janitor waits %s, shorter than a function may run (%s)", janitor.LongestFunction, limits.FunctionTimeout)
+	}
+}
+
+// TestTimeLimitsNest: what waits for another waits longer than that one may take.
+func TestTimeLimitsNest(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "statemachine", "fallback.asl.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var definition struct {
+		TimeoutSeconds int
+		States         map[string]struct {
+			Type           string
+			TimeoutSeconds int
+		}
+	}
+	decode(t, text, &definition)
+	second := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	d := read(t)
+	step := second(d.Globals.Function.Timeout)
+	if limits.Slice >= step || definition.TimeoutSeconds == 0 || second(definition.TimeoutSeconds) >= limits.LeaseDuration {
+		t.Errorf("slice %s, function %s, machine %d s, lease %s: expected each to end before the next", limits.Slice, step, definition.TimeoutSeconds, limits.LeaseDuration)
+	}
+	tasks := 0
+	for name, s := range definition.States {
+		if s.Type != "Task" {
+			continue
+		}
+		if tasks++; step >= second(s.TimeoutSeconds) || s.TimeoutSeconds >= definition.TimeoutSeconds {
+			t.Errorf("%s is given up after %d s: expected more than the function's %s and less than the machine's", name, s.TimeoutSeconds, step)
+		}
+	}
+	if tasks < 30 {
+		t.Errorf("%d tasks", tasks)
+	}
+	// Nothing is delivered after the dead letters would have forgotten it, and Lambda runs nothing longer than 15 minutes.
+	var queue struct{ MessageRetentionPeriod int }
+	decode(t, d.Resources["DeadLetters"].Properties, &queue)
+	for name, f := range d.functions(t) {
+		if f.Timeout < 1 || f.Timeout > 900 || f.Timeout >= queue.MessageRetentionPeriod {
+			t.Errorf("%s times out after %d s", name, f.Timeout)
+		}
 	}
 }
 
@@ -235,9 +149,18 @@ func TestMachine(t *testing.T) {
 	var machine struct {
 		DefinitionURI           string
 		DefinitionSubstitutions map[string]string
-		Policies                []struct{ Statement []struct{ Resource []string } }
+		Type, Role              string
+		Tracing                 struct{ Enabled bool }
+		Logging                 struct {
+			Level        string
+			Destinations []any
+		}
 	}
-	decode(t, read(t).Resources["StateMachine"].Properties, &machine)
+	d := read(t)
+	decode(t, d.Resources["StateMachine"].Properties, &machine)
+	if machine.Type != "STANDARD" || machine.Role != "StateMachineRole.Arn" || !machine.Tracing.Enabled || machine.Logging.Level != "ALL" || len(machine.Logging.Destinations) != 1 {
+		t.Errorf("%+v: expected a standard machine with its own role, traced and logged", machine)
+	}
 	definition, err := os.ReadFile(filepath.Join(root, machine.DefinitionURI))
 	if err != nil {
 		t.Fatal(err)
@@ -246,7 +169,23 @@ func TestMachine(t *testing.T) {
 	for _, m := range regexp.MustCompile(`\$\{([A-Za-z]+)Arn\}`).FindAllStringSubmatch(string(definition), -1) {
 		wanted[m[1]] = true
 	}
-	may := machine.Policies[0].Statement[0].Resource
+	var may []string
+	for _, st := range d.statements(t) {
+		if st.From != "StateMachineRole" {
+			continue
+		}
+		switch actions := texts(st.Action); {
+		case slices.Equal(actions, []string{"lambda:InvokeFunction"}):
+			may = append(may, texts(st.Resource)...)
+		case slices.Equal(actions, []string{"sts:AssumeRole"}):
+		default:
+			for _, a := range actions {
+				if !strings.HasPrefix(a, "logs:") && !strings.HasPrefix(a, "xray:") {
+					t.Errorf("the machine may %s", a)
+				}
+			}
+		}
+	}
 	for name := range wanted {
 		if got := machine.DefinitionSubstitutions[name+"Arn"]; got != name+".Version" {
 			t.Errorf("%sArn is %q: expected %s.Version, so that a deployment leaves running executions alone", name, got, name)

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // Account is the account that moto answers for.
@@ -107,4 +109,21 @@ func Execute(t testing.TB, base string) {
 	if res.StatusCode >= 300 {
 		t.Fatalf("moto's configuration: %s", res.Status)
 	}
+}
+
+// Located says where a bucket is to be made; nothing for Region, which S3 refuses to be told
+// (https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucketConfiguration.html).
+func Located(region string) *types.CreateBucketConfiguration {
+	if region == Region {
+		return nil
+	}
+	return &types.CreateBucketConfiguration{LocationConstraint: types.BucketLocationConstraint(region)}
+}
+
+// Accepting is a server that takes every request with 202, as Lambda does an event; it returns its address.
+func Accepting(t testing.TB) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) }))
+	t.Cleanup(srv.Close)
+	return srv.URL
 }

@@ -71,7 +71,7 @@ func TestPolicies(t *testing.T) {
 		"iam-policy-native-snapshots.json": {"ec2:DescribeVolumes", "ec2:DescribeSnapshots", "ec2:CreateTags", "ec2:CreateVolume", "ec2:CreateSnapshot", "ec2:DeleteSnapshot"},
 		"iam-policy-restore-only.json":     append(append([]string{"s3:ListBucket"}, key...), "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"),
 		"iam-policy-seal.json": append(append([]string{"s3:ListBucket", "s3:ListBucketVersions"}, key...),
-			"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "kms:Sign", "kms:Verify", "kms:GetPublicKey"),
+			"s3:GetObject", "s3:GetObjectVersion", "s3:PutObject", "kms:Sign", "kms:GetPublicKey"),
 	}
 	found, err := filepath.Glob("iam-policy*.json")
 	if err != nil || len(found) != len(want) {
