@@ -39,12 +39,14 @@ func finishDead(ctx context.Context, o *options, r *runner.Runner) error {
 }
 
 func janitorCommand(o *options) *cobra.Command {
+	var asFunctions bool
 	c := &cobra.Command{Use: "janitor RUN", Short: "finish a run whose process died", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 		st, err := o.store()
 		if err != nil {
 			return err
 		}
 		r := runner.New(st)
+		r.AsFunctions = asFunctions
 		if !o.json() {
 			live := &view.Live{W: o.err, Terminal: o.live()}
 			r.OnEvent, r.OnChange = live.Event, live.Change
@@ -52,6 +54,7 @@ func janitorCommand(o *options) *cobra.Command {
 		res, err := r.Finish(cmd.Context(), args[0])
 		return o.ended(st.Dir, res, err)
 	}}
+	asFunctionsFlag(c, &asFunctions)
 	outputFlag(c, o)
 	return c
 }

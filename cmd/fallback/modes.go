@@ -27,7 +27,7 @@ var modeHelp = map[run.Mode]string{
 func modeCommand(o *options, name string) *cobra.Command {
 	mode := run.Mode(name)
 	var planPath string
-	var dry bool
+	var dry, asFunctions bool
 	var aws awsOptions
 	c := &cobra.Command{
 		Use:   name + " -f plan.yaml",
@@ -38,17 +38,26 @@ func modeCommand(o *options, name string) *cobra.Command {
 				if dry {
 					return errors.New("--dry-run works on local runs only: with --aws use evaluate, which changes nothing")
 				}
+				if asFunctions {
+					return errors.New("--as-functions is about local runs: with --aws each function is itself")
+				}
 				return startAWS(cmd.Context(), o, aws, mode, planPath)
 			}
-			return startLocal(cmd.Context(), o, runner.Request{Mode: mode, PlanPath: planPath, DryRun: dry, Requester: requester()})
+			return startLocal(cmd.Context(), o, asFunctions, runner.Request{Mode: mode, PlanPath: planPath, DryRun: dry, Requester: requester()})
 		},
 	}
 	c.Flags().StringVarP(&planPath, "file", "f", "", "the plan")
 	c.Flags().BoolVar(&dry, "dry-run", false, "print each change before it is made and make none")
 	aws.flags(c)
+	asFunctionsFlag(c, &asFunctions)
 	outputFlag(c, o)
 	_ = c.MarkFlagRequired("file")
 	return c
+}
+
+// asFunctionsFlag adds --as-functions to a command that runs steps in this process.
+func asFunctionsFlag(c *cobra.Command, to *bool) {
+	c.Flags().BoolVar(to, "as-functions", false, "let each step connect as its function does in AWS, by the context fallback-chain:<function> of the plan's kubeconfig")
 }
 
 func requester() string {
@@ -60,12 +69,13 @@ func requester() string {
 
 // startLocal runs a plan in this process. The first Ctrl-C asks the run to stop, which undoes what was done; the second ends
 // the process, and the next start finishes the run.
-func startLocal(ctx context.Context, o *options, q runner.Request) error {
+func startLocal(ctx context.Context, o *options, asFunctions bool, q runner.Request) error {
 	st, err := o.store()
 	if err != nil {
 		return err
 	}
 	r := runner.New(st)
+	r.AsFunctions = asFunctions
 	live := &view.Live{W: o.err, Terminal: o.live()}
 	if !o.json() {
 		r.OnEvent, r.OnChange = live.Event, live.Change

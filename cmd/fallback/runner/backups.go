@@ -21,5 +21,5 @@ func OpenBackups(ctx context.Context, p *plan.Plan) (backup.Store, error) {
 
 // Connect reaches the plan's cluster through its kubeconfig.
 func Connect(ctx context.Context, p *plan.Plan) (*cluster.Client, error) {
-	return (&connector{}).connect(ctx, p)
+	return (&connector{}).as("")(ctx, p)
 }

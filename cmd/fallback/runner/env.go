@@ -2,10 +2,12 @@ package runner
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"fallbackchain.io/fallback/infra/kubernetes"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/inventory"
@@ -46,11 +48,43 @@ type connector struct {
 	clients map[string]*cluster.Client
 }
 
-func (c *connector) connect(_ context.Context, p *plan.Plan) (*cluster.Client, error) {
-	k := p.Spec.Cluster.Kubeconfig
-	if k == nil {
+// connect reaches a plan's cluster.
+type connect = func(ctx context.Context, p *plan.Plan) (*cluster.Client, error)
+
+// own is how a function reaches the cluster: as the plan's user, or as itself.
+func (r *Runner) own(function string) connect {
+	if !r.AsFunctions {
+		return r.conn.as("")
+	}
+	return r.conn.as(kubernetes.Group(function))
+}
+
+// identified makes the client of every function, so that a context that is not in the kubeconfig is a message and not a run.
+func (r *Runner) identified(ctx context.Context, p *plan.Plan) error {
+	for _, f := range kubernetes.Functions() {
+		if _, err := r.own(f)(ctx, p); err != nil {
+			return fmt.Errorf("connect as function %s: %w", f, err)
+		}
+	}
+	return nil
+}
+
+// janitors is own for the steps of a run that the janitor finishes: in AWS it walks them in its own process, as itself.
+func (r *Runner) janitors(string) connect { return r.own("janitor") }
+
+// as reaches a plan's cluster by a context of its kubeconfig; empty: the one that the plan names.
+func (c *connector) as(kubeContext string) connect {
+	return func(_ context.Context, p *plan.Plan) (*cluster.Client, error) { return c.client(p, kubeContext) }
+}
+
+func (c *connector) client(p *plan.Plan, kubeContext string) (*cluster.Client, error) {
+	if p.Spec.Cluster.Kubeconfig == nil {
 		return nil, fault.Newf(fault.PlanInvalid, "reach the cluster",
 			"spec.cluster.kubeconfig is not set: a run in this process reaches its cluster through a kubeconfig; for spec.cluster.eks use --aws")
+	}
+	k := *p.Spec.Cluster.Kubeconfig
+	if kubeContext != "" {
+		k.Context = kubeContext
 	}
 	key := k.Path + "\x00" + k.Context
 	c.mu.Lock()

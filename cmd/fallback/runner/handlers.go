@@ -23,6 +23,7 @@ import (
 	"fallbackchain.io/fallback/shared/lease"
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/report"
+	"fallbackchain.io/fallback/shared/step"
 	"fallbackchain.io/fallback/statemachine/walk"
 )
 
@@ -31,26 +32,30 @@ func leaseGuard(c *cluster.Client, p *plan.Plan, runID string) change.Guard {
 	return lease.NewGuard(c, lease.Name(w.Namespace, w.StatefulSet), runID)
 }
 
-// steps are the handlers of every function in the graph, the same that the Lambda functions wrap.
-func (r *Runner) steps(k keeper) map[string]walk.Handler {
-	env := new(*r.env)
-	env.Journals = keptJournals{r.env.Journals, k.rec}
+// steps are the handlers of every function in the graph, the same that the Lambda functions wrap. as says how each reaches the cluster.
+func (r *Runner) steps(k keeper, as func(function string) connect) map[string]walk.Handler {
+	env := func(function string) *step.Env {
+		e := new(*r.env)
+		e.Journals = keptJournals{r.env.Journals, k.rec}
+		e.Connect = as(function)
+		return e
+	}
 	ad := &admit.Handler{Plans: admit.ReadFunc(func(_ context.Context, uri string) ([]byte, error) { return plan.Read(uri) }), Now: r.Now}
 	return map[string]walk.Handler{
 		"admit":         walk.Adapt(ad.Handle),
-		"assess":        walk.Adapt((&assess.Handler{Env: env}).Handle),
-		"lease":         walk.Adapt((&leasestep.Handler{Env: env, HolderDead: r.holderDead}).Handle),
-		"rollbackpoint": walk.Adapt((&rollbackpoint.Handler{Env: env}).Handle),
-		"quarantine":    walk.Adapt((&quarantine.Handler{Env: env}).Handle),
-		"restore":       walk.Adapt((&restore.Handler{Env: env}).Handle),
-		"volumesync":    walk.Adapt((&volumesync.Handler{Env: env}).Handle),
-		"controlplane":  walk.Adapt((&controlplane.Handler{Env: env}).Handle),
-		"degraded":      walk.Adapt((&degraded.Handler{Env: env}).Handle),
-		"backup":        walk.Adapt((&backupstep.Handler{Env: env}).Handle),
-		"gate":          walk.Adapt((&gate.Handler{Env: env, Secrets: secrets.Default()}).Handle),
-		"rollback":      walk.Adapt((&rollback.Handler{Env: env}).Handle),
-		"teardown":      walk.Adapt((&teardown.Handler{Env: env}).Handle),
-		"report":        walk.Adapt((&reportstep.Handler{Env: env, Store: report.Directory{Dir: r.Store.Dir}, Visits: r.visits}).Handle),
+		"assess":        walk.Adapt((&assess.Handler{Env: env("assess")}).Handle),
+		"lease":         walk.Adapt((&leasestep.Handler{Env: env("lease"), HolderDead: r.holderDead}).Handle),
+		"rollbackpoint": walk.Adapt((&rollbackpoint.Handler{Env: env("rollbackpoint")}).Handle),
+		"quarantine":    walk.Adapt((&quarantine.Handler{Env: env("quarantine")}).Handle),
+		"restore":       walk.Adapt((&restore.Handler{Env: env("restore")}).Handle),
+		"volumesync":    walk.Adapt((&volumesync.Handler{Env: env("volumesync")}).Handle),
+		"controlplane":  walk.Adapt((&controlplane.Handler{Env: env("controlplane")}).Handle),
+		"degraded":      walk.Adapt((&degraded.Handler{Env: env("degraded")}).Handle),
+		"backup":        walk.Adapt((&backupstep.Handler{Env: env("backup")}).Handle),
+		"gate":          walk.Adapt((&gate.Handler{Env: env("gate"), Secrets: secrets.Default()}).Handle),
+		"rollback":      walk.Adapt((&rollback.Handler{Env: env("rollback")}).Handle),
+		"teardown":      walk.Adapt((&teardown.Handler{Env: env("teardown")}).Handle),
+		"report":        walk.Adapt((&reportstep.Handler{Env: env("report"), Store: report.Directory{Dir: r.Store.Dir}, Visits: r.visits}).Handle),
 	}
 }
 

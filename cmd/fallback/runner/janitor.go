@@ -53,7 +53,7 @@ func (r *Runner) Finish(ctx context.Context, id string) (Result, error) {
 		// The process is gone (we hold its lock), and with it every step: nothing is to be waited out.
 		Quiesce: 0,
 		Resume: func(ctx context.Context, state string, input json.RawMessage) (walk.Result, error) {
-			return walk.Resume(ctx, r.options(k, r.steps(k), nil), state, input)
+			return walk.Resume(ctx, r.options(k, r.steps(k, r.janitors), nil), state, input)
 		},
 	}
 	out := Result{Run: s.Run}

@@ -30,6 +30,9 @@ type Runner struct {
 	// OnEvent hears of every state; OnChange of every change before it is made. Both may be nil.
 	OnEvent  func(walk.Event)
 	OnChange func(journal.Intent)
+	// AsFunctions lets each step connect as its function does in AWS: by the context of the plan's kubeconfig that is called as the
+	// function's group, fallback-chain:<function>. A missing right then fails the run as it would there.
+	AsFunctions bool
 
 	env      *step.Env
 	conn     *connector
@@ -41,7 +44,7 @@ func New(store runstore.Store) *Runner {
 	conn := &connector{}
 	r := &Runner{Store: store, Now: time.Now, conn: conn}
 	r.env = &step.Env{
-		LoadPlan: loadPlan, Connect: conn.connect, Inventory: openInventory, Journals: &journal.Files{Dir: store.Dir}, Guard: leaseGuard,
+		LoadPlan: loadPlan, Connect: conn.as(""), Inventory: openInventory, Journals: &journal.Files{Dir: store.Dir}, Guard: leaseGuard,
 		Backups: OpenBackups, BackupKey: backupkey.Open, Read: &step.BackupCache{}, Evidence: step.EvidenceFiles{Dir: store.Dir},
 		Now: func() time.Time { return r.Now() },
 		Say: func(i journal.Intent) {
@@ -90,7 +93,12 @@ func (r *Runner) Start(ctx context.Context, q Request) (Result, error) {
 	if err != nil {
 		return Result{}, CouldNotRun{err}
 	}
-	if err := r.permitted(ctx, c, p, input); err != nil {
+	if r.AsFunctions { // the plan's user changes nothing then
+		err = r.identified(ctx, p)
+	} else {
+		err = r.permitted(ctx, c, p, input)
+	}
+	if err != nil {
 		return Result{}, CouldNotRun{err}
 	}
 	rec, err := r.Store.Open(input.ID)
@@ -148,7 +156,7 @@ func (r *Runner) walk(ctx context.Context, k keeper, input run.Run, raw json.Raw
 	out.Run = input
 	began, busy := time.Now(), r.conn.busy()
 	defer func() { out.Took, out.ClusterTook = time.Since(began), r.conn.busy()-busy }()
-	handlers := r.steps(k)
+	handlers := r.steps(k, r.own)
 	for name, h := range handlers {
 		if input.DryRun {
 			h = dryRun(name, h)

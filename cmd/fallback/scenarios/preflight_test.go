@@ -30,7 +30,7 @@ func TestOperator(t *testing.T) {
 				w.Break(t, "attach-error")
 			}
 			from := time.Now()
-			code, out, stderr := w.cli(t, state, string(mode), "-f", plan, "--output", "json")
+			code, out, stderr := w.cliAsUser(t, state, string(mode), "-f", plan, "--output", "json")
 			var res runner.Result
 			if err := json.Unmarshal([]byte(out), &res); err != nil {
 				t.Fatalf("the output is no JSON: %v", err)
@@ -63,7 +63,7 @@ func TestOperatorRebuilds(t *testing.T) {
 			plan := planFile(t, w, w.user(t, "operator", list))
 			w.Break(t, name)
 			from := time.Now()
-			if code, _, _ := w.cli(t, t.TempDir(), "recover", "-f", plan); code != 0 {
+			if code, _, _ := w.cliAsUser(t, t.TempDir(), "recover", "-f", plan); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 			w.onlyNeeded(t, "operator", audit.Filter{From: from}, list)
@@ -98,7 +98,7 @@ func TestMissingPermissionsAreSaidAtOnce(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			plan, state, from := planFile(t, w, w.user(t, tc.user, tc.allowed)), filepath.Join(t.TempDir(), "runs"), time.Now()
-			code, _, stderr := w.cli(t, state, tc.mode, "-f", plan)
+			code, _, stderr := w.cliAsUser(t, state, tc.mode, "-f", plan)
 			if code != tc.code {
 				t.Errorf("exit code %d, want %d", code, tc.code)
 			}

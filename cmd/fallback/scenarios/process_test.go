@@ -53,7 +53,18 @@ type child struct {
 // longest is the most time a child may take.
 const longest = 4 * time.Minute
 
+// spawn starts the CLI, whose steps connect as their functions.
 func (w *world) spawn(t *testing.T, state string, args ...string) *child {
+	t.Helper()
+	switch args[0] {
+	case "recover", "drill", "evaluate", "janitor":
+		args = append(args, "--as-functions")
+	}
+	return w.spawnAsUser(t, state, args...)
+}
+
+// spawnAsUser starts the CLI, whose steps connect as the plan's user.
+func (w *world) spawnAsUser(t *testing.T, state string, args ...string) *child {
 	t.Helper()
 	return w.exec(t, state, binary(t), append(args, "--state-dir", state)...)
 }
@@ -108,6 +119,13 @@ func (c *child) kill(t *testing.T) {
 func (w *world) cli(t *testing.T, state string, args ...string) (code int, out, stderr string) {
 	t.Helper()
 	c := w.spawn(t, state, args...)
+	return c.code(), c.out.String(), c.err.String()
+}
+
+// cliAsUser is cli for a plan that names a user of its own.
+func (w *world) cliAsUser(t *testing.T, state string, args ...string) (code int, out, stderr string) {
+	t.Helper()
+	c := w.spawnAsUser(t, state, args...)
 	return c.code(), c.out.String(), c.err.String()
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -34,6 +35,13 @@ type Event struct {
 	Response struct {
 		Code int `json:"code"`
 	} `json:"responseStatus"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+// Unauthorized tells whether the user lacked the right: a request that was authorized can still be refused by admission
+// (https://kubernetes.io/docs/reference/labels-annotations-taints/audit-annotations/#authorization-k8s-io-decision).
+func (e Event) Unauthorized() bool {
+	return e.Annotations["authorization.k8s.io/decision"] == "forbid"
 }
 
 // Review tells whether the request only asked what its user may do, or who it is: a create that is kept nowhere.
@@ -125,4 +133,22 @@ func ByVerb(es []Event) map[string]int {
 		out[e.Verb]++
 	}
 	return out
+}
+
+// ReadAll is Read for the log and the older ones that the API server has set aside beside it (<name>-<time>.log).
+func ReadAll(path string, f Filter) ([]Event, error) {
+	ext := filepath.Ext(path)
+	older, err := filepath.Glob(strings.TrimSuffix(path, ext) + "-*" + ext)
+	if err != nil {
+		return nil, err
+	}
+	var out []Event
+	for _, p := range append(older, path) {
+		es, err := Read(p, f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, es...)
+	}
+	return out, nil
 }

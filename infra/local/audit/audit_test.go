@@ -1,7 +1,10 @@
 package audit
 
 import (
+	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +37,41 @@ func TestRequestsAreCountedOnce(t *testing.T) {
 			es, err := decode(strings.NewReader(log), tc.f)
 			if err != nil || !maps.Equal(ByVerb(es), tc.want) {
 				t.Errorf("got %v, %v, want %v", ByVerb(es), err, tc.want)
+			}
+		})
+	}
+}
+
+func TestOlderLogsAreReadToo(t *testing.T) {
+	dir := t.TempDir()
+	lines := strings.SplitAfter(log, "\n")
+	for name, text := range map[string]string{"audit-2026-01-02T03-05-00.000.log": lines[0] + lines[1], "audit.log": lines[4], "other.log": lines[3]} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	es, err := ReadAll(filepath.Join(dir, "audit.log"), Filter{})
+	if want := map[string]int{"get": 1, "watch": 1, "delete": 1}; err != nil || !maps.Equal(ByVerb(es), want) {
+		t.Errorf("got %v, %v, want %v", ByVerb(es), err, want)
+	}
+	if _, err := ReadAll(filepath.Join(dir, "nowhere.log"), Filter{}); err == nil {
+		t.Error("a log that is not there was read")
+	}
+}
+
+func TestUnauthorized(t *testing.T) {
+	for name, tc := range map[string]struct {
+		line string
+		want bool
+	}{
+		"no right":            {`{"responseStatus":{"code":403},"annotations":{"authorization.k8s.io/decision":"forbid"}}`, true},
+		"refused by a policy": {`{"responseStatus":{"code":403},"annotations":{"authorization.k8s.io/decision":"allow"}}`, false},
+		"nothing is said":     {`{"responseStatus":{"code":403}}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var e Event
+			if err := json.Unmarshal([]byte(tc.line), &e); err != nil || e.Unauthorized() != tc.want {
+				t.Errorf("got %v, %v", e.Unauthorized(), err)
 			}
 		})
 	}

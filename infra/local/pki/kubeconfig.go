@@ -43,21 +43,30 @@ type namedContext struct {
 	} `json:"context"`
 }
 
+// As is a further context of a kubeconfig: its name, the file name of its certificate and the identity that it connects as.
+type As struct {
+	Context, Name string
+	Identity      Identity
+}
+
 // Kubeconfig writes a kubeconfig for an identity to path. The certificate is kept as name.crt beside the authority; cluster names
-// the cluster and the context; server is the URL of the API server.
-func (a *Authority) Kubeconfig(path, name, cluster, server string, id Identity) error {
-	cert, key, err := a.Client(name, id)
-	if err != nil {
-		return fmt.Errorf("kubeconfig %s: %w", name, err)
-	}
+// the cluster and the context, which is the current one; server is the URL of the API server. Others get contexts of their own.
+func (a *Authority) Kubeconfig(path, name, cluster, server string, id Identity, others ...As) error {
 	k := kubeconfig{APIVersion: "v1", Kind: "Config", CurrentContext: cluster}
 	var c namedCluster
 	c.Name, c.Cluster.Server, c.Cluster.CA = cluster, server, a.pem
-	var u namedUser
-	u.Name, u.User.Cert, u.User.Key = name, cert, key
-	var x namedContext
-	x.Name, x.Context.Cluster, x.Context.User = cluster, cluster, name
-	k.Clusters, k.Users, k.Contexts = []namedCluster{c}, []namedUser{u}, []namedContext{x}
+	k.Clusters = []namedCluster{c}
+	for _, as := range append([]As{{cluster, name, id}}, others...) {
+		cert, key, err := a.Client(as.Name, as.Identity)
+		if err != nil {
+			return fmt.Errorf("kubeconfig %s: %w", as.Name, err)
+		}
+		var u namedUser
+		u.Name, u.User.Cert, u.User.Key = as.Name, cert, key
+		var x namedContext
+		x.Name, x.Context.Cluster, x.Context.User = as.Context, cluster, as.Name
+		k.Users, k.Contexts = append(k.Users, u), append(k.Contexts, x)
+	}
 	data, err := json.MarshalIndent(k, "", "  ")
 	if err != nil {
 		return fmt.Errorf("kubeconfig %s: %w", name, err)

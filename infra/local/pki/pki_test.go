@@ -197,3 +197,27 @@ func copyFile(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 }
+
+func TestKubeconfigWithOthers(t *testing.T) {
+	dir := t.TempDir()
+	a := authority(t, dir, time.Now())
+	path := filepath.Join(dir, "kubeconfig")
+	others := []As{{"team:one", "one", Identity{User: "first", Groups: []string{"team:one"}}}, {"team:two", "two", Identity{User: "second"}}}
+	if err := a.Kubeconfig(path, "admin", "fallback-x", "https://127.0.0.1:1111", Identity{User: "admin"}, others...); err != nil {
+		t.Fatal(err)
+	}
+	for context, want := range map[string]Identity{"": {User: "admin"}, "fallback-x": {User: "admin"}, "team:one": others[0].Identity, "team:two": others[1].Identity} {
+		cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(&clientcmd.ClientConfigLoadingRules{ExplicitPath: path},
+			&clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig()
+		if err != nil {
+			t.Fatalf("context %q: %v", context, err)
+		}
+		pair, err := tls.X509KeyPair(cfg.CertData, cfg.KeyData)
+		if err != nil {
+			t.Fatalf("context %q: %v", context, err)
+		}
+		if s := pair.Leaf.Subject; s.CommonName != want.User || !slices.Equal(s.Organization, want.Groups) || cfg.Host != "https://127.0.0.1:1111" {
+			t.Errorf("context %q connects to %s as %s in %v, want %+v", context, cfg.Host, s.CommonName, s.Organization, want)
+		}
+	}
+}

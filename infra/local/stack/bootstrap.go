@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"fallbackchain.io/fallback/infra/kubernetes"
 	"fallbackchain.io/fallback/infra/local/kwok"
 )
 
@@ -43,6 +44,36 @@ func (s *Stack) installObjects(ctx context.Context) error {
 		}
 		return s.installNode(ctx, i-len(all))
 	})
+}
+
+// installRights applies what infra/kubernetes gives an operator's cluster: the functions connect with rights of their own here too.
+func (s *Stack) installRights(ctx context.Context) error {
+	docs, err := kubernetes.Documents()
+	if err != nil {
+		return err
+	}
+	return parallel(ctx, len(docs), func(ctx context.Context, i int) error {
+		objs, err := decode(docs[i])
+		if err != nil {
+			return err
+		}
+		for _, o := range objs {
+			if o.GetKind() == "ConfigMap" && o.GetName() == kubernetes.Places {
+				if err := unstructured.SetNestedStringMap(o.Object, places(), "data"); err != nil {
+					return err
+				}
+			}
+			if _, err := apply(ctx, s.dyn, o); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// places are where the functions may change things here: the namespaces of the samples and of what the stack brings.
+func places() map[string]string {
+	return map[string]string{"shop": "workload", "ledger": "workload", CSIControllerNamespace: "driver", VeleroNamespace: "velero"}
 }
 
 // installNode registers a simulated node as its kubelet would: the node, what it has and where its kubelet listens, and the CSI

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"fallbackchain.io/fallback/infra/kubernetes"
 	"fallbackchain.io/fallback/infra/local/kwok"
 	"fallbackchain.io/fallback/infra/local/nodeagent"
 	"fallbackchain.io/fallback/infra/local/pki"
@@ -126,7 +127,7 @@ func serverURL(r record) string { return url(r.Ports[portAPIServer], "") }
 func clients() map[string]pki.Identity {
 	masters := []string{"system:masters"}
 	return map[string]pki.Identity{
-		"admin":            {User: "local-admin", Groups: masters},
+		admin:              {User: "local-admin", Groups: masters},
 		ControllerManager:  {User: "system:kube-controller-manager"},
 		Scheduler:          {User: "system:kube-scheduler"},
 		Kwok:               {User: "local:kwok", Groups: masters},
@@ -135,6 +136,19 @@ func clients() map[string]pki.Identity {
 		Velero:             {User: "local:velero", Groups: masters},
 		"local-stack":      {User: "local:stack", Groups: masters},
 	}
+}
+
+// admin is the administrator's kubeconfig. It has a context for each function besides, so that a run can let each step connect as itself.
+const admin = "admin"
+
+// functions are the identities of the functions: on EKS an access entry gives the function's role its group, here a certificate does.
+func functions() []pki.As {
+	var out []pki.As
+	for _, f := range kubernetes.Functions() {
+		out = append(out, pki.As{Context: kubernetes.Group(f), Name: "function-" + f,
+			Identity: pki.Identity{User: "local:function:" + f, Groups: []string{kubernetes.Group(f)}}})
+	}
+	return out
 }
 
 // writePKI makes what is missing of the certificates and writes the kubeconfigs, whose server may have changed its port.
@@ -180,7 +194,11 @@ func writePKI(l Layout, r record) error {
 		return err
 	}
 	for name, id := range clients() {
-		if err := ca.Kubeconfig(l.kubeconfig(name), "client-"+name, clusterName(r), serverURL(r), id); err != nil {
+		var others []pki.As
+		if name == admin {
+			others = functions()
+		}
+		if err := ca.Kubeconfig(l.kubeconfig(name), "client-"+name, clusterName(r), serverURL(r), id, others...); err != nil {
 			return err
 		}
 	}

@@ -61,6 +61,8 @@ type Options struct {
 	OnExit func(process.Event)
 	// StartTimeout bounds the start without the building; 0: two minutes.
 	StartTimeout time.Duration
+	// Tokens is asked about bearer tokens; the zero value: only the certificates of kubeconfigs are accepted.
+	Tokens TokenWebhook
 }
 
 // Status describes a stack.

@@ -40,7 +40,7 @@ func DefaultDir(name string) (string, error) {
 type Layout struct{ Dir string }
 
 // Kubeconfig is the administrator's.
-func (l Layout) Kubeconfig() string { return l.kubeconfig("admin") }
+func (l Layout) Kubeconfig() string { return l.kubeconfig(admin) }
 
 // AuditLog is the API server's, one JSON event a line.
 func (l Layout) AuditLog() string { return l.in("audit", "audit.log") }

@@ -97,6 +97,9 @@ func (s *Stack) Repair(ctx context.Context) error {
 	if err := s.installCRDs(ctx); err != nil {
 		return err
 	}
+	if err := s.installRights(ctx); err != nil {
+		return err
+	}
 	if err := s.installObjects(ctx); err != nil {
 		return err
 	}

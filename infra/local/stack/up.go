@@ -103,7 +103,7 @@ func (s *Stack) up(ctx context.Context) error {
 			if err := s.connect(); err != nil {
 				return err
 			}
-			return s.installCRDs(ctx)
+			return together(ctx, s.installCRDs, s.installRights)
 		}},
 		{"start the nodes", func(ctx context.Context) error {
 			return together(ctx, s.startNodes, func(ctx context.Context) error {
@@ -217,6 +217,7 @@ func (s *Stack) prepare(ctx context.Context) error {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	s.components = components(l, s.record, db, k)
+	s.opt.Tokens.tokens(s.components)
 	s.probe, err = newProbe(l)
 	return err
 }

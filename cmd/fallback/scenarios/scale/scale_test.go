@@ -12,14 +12,17 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"fallbackchain.io/fallback/cmd/fallback/backupcmd"
 	"fallbackchain.io/fallback/cmd/fallback/runner"
 	"fallbackchain.io/fallback/cmd/fallback/scenarios/testbed"
+	"fallbackchain.io/fallback/infra/kubernetes"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/infra/local/stack"
 	"fallbackchain.io/fallback/shared/awsedge/backupkey"
 	"fallbackchain.io/fallback/shared/cluster"
+	"fallbackchain.io/fallback/shared/lease"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/velero"
 	"fallbackchain.io/fallback/statemachine/walk"
@@ -37,9 +40,14 @@ const (
 var bed *testbed.Bed
 
 func TestMain(m *testing.M) {
-	testbed.MainWith(m, "scale", func(_ context.Context, b *testbed.Bed) error {
+	testbed.MainWith(m, "scale", func(ctx context.Context, b *testbed.Bed) error {
 		path, err := writePlan(b.Dir, b.Stack)
+		if err != nil {
+			return err
+		}
 		b.Sample, bed = &sample.Deployed{Plan: path}, b
+		places := []byte(`{"data":{"` + namespace + `":"workload"}}`)
+		_, err = b.Client.Dynamic.Resource(cluster.ConfigMaps).Namespace(lease.Namespace).Patch(ctx, kubernetes.Places, types.MergePatchType, places, metav1.PatchOptions{})
 		return err
 	})
 }

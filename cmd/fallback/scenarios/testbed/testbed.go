@@ -90,7 +90,8 @@ func with(name string, prepare func(context.Context, *Bed) error, tests func() i
 	if err := prepare(ctx, &Bed{Stack: s, Client: c, Dir: dir, Store: runstore.Store{Dir: filepath.Join(dir, "runs")}}); err != nil {
 		return 1, err
 	}
-	return tests(), nil
+	code = tests()
+	return code, CheckRights(os.Stderr, s.AuditLog(), name)
 }
 
 // Start runs the plan in this process: the sample's own unless an option names another.
@@ -107,6 +108,7 @@ func (b *Bed) Start(t *testing.T, mode run.Mode, o ...Option) runner.Result {
 func (b *Bed) Try(t *testing.T, mode run.Mode, o ...Option) (runner.Result, error) {
 	t.Helper()
 	r := runner.New(b.Store)
+	r.AsFunctions = true
 	q := runner.Request{Mode: mode, PlanPath: b.Sample.Plan, Requester: t.Name()}
 	var lines []string
 	r.OnEvent = func(e walk.Event) {
