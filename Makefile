@@ -96,6 +96,7 @@ templates: judges ## CloudFormation templates and state machines, judged by SAM,
 .PHONY: bench
 bench: tools ## speed: prove and render; recover and drill beside the cluster's own time; verify and restore beside Velero's commands; the functions' binaries
 	@go test -run '^$$' -bench . -benchtime 1x ./statemachine/... ./shared/...
+	@go run ./infra/aws/binaries/measure
 	@$(BIN)/fallback bench
 
 .PHONY: clean

@@ -1,0 +1,293 @@
+package machine_test
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+
+	"fallbackchain.io/fallback/functions/intake"
+	"fallbackchain.io/fallback/functions/janitor/awsio"
+	"fallbackchain.io/fallback/shared/awstest"
+	"fallbackchain.io/fallback/shared/run"
+)
+
+// throttledAndExpired: Lambda refuses an invocation, and every token of the functions expires while they run.
+func (b *bed) throttledAndExpired(t *testing.T) {
+	b.meets(t, run.Evaluate, "admit", "admit", awstest.Throttled)
+	b.on(t, run.Evaluate, "assess", "assess", func(run.Run) awstest.Mishap { b.webhook.Expire(); return awstest.None })
+	execution := b.startByHand(t, run.Evaluate)
+	b.ends(t, execution, "Evaluated")
+	refused := 0
+	for _, r := range b.webhook.Reviews() {
+		if strings.Contains(r.Refused, "expired") {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Error("no token was refused: nothing was shown")
+	}
+	if !slices.Contains(b.events(t, execution), "LambdaFunctionFailed Lambda.TooManyRequestsException") {
+		t.Errorf("no invocation was throttled: %v", b.events(t, execution))
+	}
+}
+
+// quiet waits until no function of a run works; the seal function is of none.
+func (b *bed) quiet() { b.host.Quiet(stackName + "-SealFunction") }
+
+// events are the kinds of an execution's events, with the error of a failed invocation.
+func (b *bed) events(t *testing.T, execution string) (out []string) {
+	t.Helper()
+	h, err := b.sfn.GetExecutionHistory(t.Context(), &sfn.GetExecutionHistoryInput{ExecutionArn: aws.String(execution)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range h.Events {
+		kind := string(e.Type)
+		if d := e.LambdaFunctionFailedEventDetails; d != nil {
+			kind += " " + aws.ToString(d.Error)
+		}
+		out = append(out, kind)
+	}
+	return out
+}
+
+// killed: a function's process is killed before anything was changed.
+func (b *bed) killed(t *testing.T) {
+	b.meets(t, run.Drill, "rollbackpoint", "capture", awstest.Killed)
+	execution := b.startByHand(t, run.Drill)
+	r := b.ends(t, execution, "Aborted")
+	if f := r.Faults["rollbackpoint"]; f.Error != "Runtime.ExitError" {
+		t.Errorf("the report's faults are %+v", r.Faults)
+	}
+	b.nothingLeft(t, r.Run)
+}
+
+// lost: a function made its changes and was killed before its answer arrived.
+func (b *bed) lost(t *testing.T) {
+	b.meets(t, run.Drill, "quarantine", "apply", awstest.Lost)
+	execution := b.startByHand(t, run.Drill)
+	r := b.ends(t, execution, "RolledBack")
+	if len(r.Changes) == 0 {
+		t.Error("the report knows of no change: nothing was shown")
+	}
+	b.nothingLeft(t, r.Run)
+}
+
+// dirty: what cannot be put back is named, and the lease is kept for a person.
+func (b *bed) dirty(t *testing.T) {
+	b.meets(t, run.Drill, "quarantine", "apply", awstest.Lost)
+	b.meets(t, run.Drill, "teardown", "start", awstest.Killed)
+	execution := b.startByHand(t, run.Drill)
+	r := b.ends(t, execution, "Dirty")
+	named := map[string]bool{}
+	for _, c := range r.Changes {
+		if c.PutBack != "Yes" && c.PutBack != "NotNeeded" {
+			named[c.Object.Name] = true
+		}
+	}
+	left := b.left(t, r.Run)
+	if len(left) == 0 || r.Outcome != run.Dirty {
+		t.Errorf("outcome %s, left %v: expected Dirty, and something", r.Outcome, left)
+	}
+	for _, l := range left {
+		if name := l[strings.LastIndex(l, "/")+1:]; !named[name] {
+			t.Errorf("%s is left, and the report does not say so: %+v", l, r.Changes)
+		}
+	}
+	if !b.holdsLease(t, r.Run) {
+		t.Error("the lease was let go")
+	}
+	b.clean(t, r.Run)
+}
+
+// status is the event of an execution that has ended, as EventBridge sends it.
+func (b *bed) status(t *testing.T, execution string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, "events", "testdata", "execution-aborted.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e map[string]any
+	if err := json.Unmarshal(data, &e); err != nil {
+		t.Fatal(err)
+	}
+	x := b.await(t, execution)
+	e["resources"] = []string{execution}
+	maps.Copy(e["detail"].(map[string]any), map[string]any{"executionArn": execution, "stateMachineArn": aws.ToString(x.StateMachineArn),
+		"name": aws.ToString(x.Name), "status": x.Status, "startDate": x.StartDate.UnixMilli(), "stopDate": x.StopDate.UnixMilli(),
+		"input": aws.ToString(x.Input)})
+	out, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// finishes delivers the event of a dead execution, twice, and waits for the janitor.
+func (b *bed) finishes(t *testing.T, execution string, status types.ExecutionStatus) {
+	t.Helper()
+	if x := b.await(t, execution); x.Status != status {
+		t.Fatalf("the execution is %s, want %s", x.Status, status)
+	}
+	b.quiet() // no function of the run works any more
+	b.cloud.Ended(execution, 2*time.Minute)
+	event, since := b.status(t, execution), len(b.answers(t))
+	for range 2 {
+		b.happens(t, event)
+	}
+	for _, passed := range b.takes(t, since, 2) {
+		if passed.Action != intake.Passed {
+			t.Fatalf("intake: %+v", passed)
+		}
+	}
+	b.quiet()
+	var did []awsio.Action
+	for _, c := range b.host.Calls() {
+		var res awsio.Result
+		if c.Function == stackName+"-JanitorFunction" && strings.Contains(string(c.Payload), execution) {
+			if err := json.Unmarshal(c.Answer, &res); err != nil || c.Failed {
+				t.Fatalf("the janitor: %s", c.Answer)
+			}
+			did = append(did, res.Action)
+		}
+	}
+	if !slices.Equal(did, []awsio.Action{awsio.Finished, awsio.AlreadyFinished}) {
+		t.Errorf("the janitor did %v", did)
+	}
+	r := b.report(t, execution[strings.LastIndex(execution, ":")+1:])
+	if r.FinishedBy != "janitor" || r.Outcome != run.RolledBack || len(r.Changes) == 0 {
+		t.Errorf("the report: finished by %q, %s, %d changes", r.FinishedBy, r.Outcome, len(r.Changes))
+	}
+	b.nothingLeft(t, r.Run)
+}
+
+// stopped: somebody stops the execution, and the function that was just invoked goes on.
+func (b *bed) stopped(t *testing.T) {
+	execution := ""
+	began := make(chan struct{})
+	b.on(t, run.Drill, "restore", "start", func(run.Run) awstest.Mishap {
+		<-began
+		b.stop(t, execution)
+		return awstest.None
+	})
+	execution = b.startByHand(t, run.Drill)
+	close(began)
+	b.finishes(t, execution, types.ExecutionStatusAborted)
+}
+
+func (b *bed) stop(t *testing.T, execution string) {
+	if _, err := b.sfn.StopExecution(t.Context(), &sfn.StopExecutionInput{ExecutionArn: aws.String(execution), Cause: aws.String("by hand")}); err != nil {
+		t.Error(err)
+	}
+}
+
+// timedOut: the machine's own timeout ends the execution while a function works.
+func (b *bed) timedOut(t *testing.T) {
+	definition := b.definition(t)
+	b.define(t, func(d map[string]any) { d["TimeoutSeconds"] = 5 })
+	defer b.define(t, func(d map[string]any) { maps.Copy(d, definition) })
+	execution := ""
+	began := make(chan struct{})
+	b.on(t, run.Drill, "quarantine", "apply", func(run.Run) awstest.Mishap {
+		<-began
+		b.await(t, execution)
+		return awstest.None
+	})
+	execution = b.startByHand(t, run.Drill)
+	close(began)
+	b.finishes(t, execution, types.ExecutionStatusTimedOut)
+}
+
+func (b *bed) definition(t *testing.T) (d map[string]any) {
+	t.Helper()
+	out, err := b.sfn.DescribeStateMachine(t.Context(), &sfn.DescribeStateMachineInput{StateMachineArn: aws.String(b.machine)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(aws.ToString(out.Definition)), &d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// define changes the machine's definition for the executions that begin from now on.
+func (b *bed) define(t *testing.T, change func(map[string]any)) {
+	t.Helper()
+	d := b.definition(t)
+	change(d)
+	text, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.sfn.UpdateStateMachine(t.Context(), &sfn.UpdateStateMachineInput{StateMachineArn: aws.String(b.machine), Definition: aws.String(string(text))}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// redriven: an execution that was stopped goes on at the state that it was stopped in, with the input that this state had. moto has
+// no RedriveExecution; what it does (https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html) is done here by a
+// machine that starts there.
+func (b *bed) redriven(t *testing.T) {
+	execution := ""
+	began := make(chan struct{})
+	b.on(t, run.Drill, "restore", "await", func(run.Run) awstest.Mishap {
+		<-began
+		b.stop(t, execution)
+		return awstest.Killed
+	})
+	execution = b.startByHand(t, run.Drill)
+	close(began)
+	b.await(t, execution)
+	b.quiet()
+	state, input := b.lastEntered(t, execution)
+	d := b.definition(t)
+	d["StartAt"] = state
+	text, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := execution[strings.LastIndex(execution, ":")+1:]
+	again, err := b.sfn.StartExecution(t.Context(), &sfn.StartExecutionInput{Name: aws.String(id), Input: aws.String(input),
+		StateMachineArn: aws.String(b.createMachine("redriven", string(text)))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := b.ends(t, aws.ToString(again.ExecutionArn), "Recovered")
+	b.nothingLeft(t, r.Run)
+}
+
+func (b *bed) lastEntered(t *testing.T, execution string) (state, input string) {
+	t.Helper()
+	h, err := b.sfn.GetExecutionHistory(t.Context(), &sfn.GetExecutionHistoryInput{ExecutionArn: aws.String(execution)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range h.Events {
+		if d := e.StateEnteredEventDetails; d != nil {
+			state, input = aws.ToString(d.Name), aws.ToString(d.Input)
+		}
+	}
+	return state, input
+}
+
+// everyTier: the functions of two tiers are killed, and the gate after the third; every change is undone.
+func (b *bed) everyTier(t *testing.T) {
+	b.meets(t, run.Recover, "volumesync", "start", awstest.Killed)
+	b.meets(t, run.Recover, "controlplane", "start", awstest.Killed)
+	b.meets(t, run.Recover, "gate", "transaction", awstest.Killed)
+	r := b.ends(t, b.startByHand(t, run.Recover), "RolledBack")
+	if len(r.Changes) == 0 || r.Rollback == nil || r.Rollback.Phase != run.Undone {
+		t.Errorf("the report: %d changes, rollback %+v", len(r.Changes), r.Rollback)
+	}
+	b.nothingLeft(t, r.Run)
+	b.wantOrders(t)
+}
