@@ -56,8 +56,8 @@ func (t startingTransport) notReady(r *http.Request) string {
 		return err.Error()
 	}
 	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, readLimit)) // so that the connection is kept
-	if resp.StatusCode == http.StatusOK {
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, readLimit))                // so that the connection is kept
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusNotFound { // ready, or it does not say
 		return ""
 	}
 	return resp.Status

@@ -32,6 +32,7 @@ func TestRefusedWhileStarting(t *testing.T) {
 		"roles were read in between":  {[]int{ok}, []int{refused, http.StatusCreated}, "", []string{"POST", "/readyz", "POST"}},
 		"refused for another reason":  {nil, []int{http.StatusTooManyRequests}, fault.Throttled, []string{"POST"}},
 		"the server goes in between":  {[]int{http.StatusBadGateway}, []int{refused}, fault.Unavailable, []string{"POST", "/readyz"}},
+		"it knows no readiness":       {[]int{http.StatusNotFound}, []int{refused}, fault.PermissionDenied, []string{"POST", "/readyz", "POST"}},
 		"its credentials are refused": {[]int{http.StatusUnauthorized}, []int{refused}, fault.Unavailable, []string{"POST", "/readyz"}},
 	} {
 		t.Run(name, func(t *testing.T) {
