@@ -78,16 +78,16 @@ func (c *Cloud) answer() map[string]string {
 	return a
 }
 
-// Cluster makes an EKS cluster whose API server is at endpoint, with a certificate of this authority (PEM).
-func (c *Cloud) Cluster(name, endpoint string, authority []byte) {
+// Cluster makes an EKS cluster in a Region whose API server is at endpoint, with a certificate of this authority (PEM).
+func (c *Cloud) Cluster(region, name, endpoint string, authority []byte) {
 	c.t.Helper()
-	c.command("cluster", map[string]any{"name": name, "region": Region, "endpoint": endpoint, "authority": base64.StdEncoding.EncodeToString(authority)})
+	c.command("cluster", map[string]any{"name": name, "region": region, "endpoint": endpoint, "authority": base64.StdEncoding.EncodeToString(authority)})
 }
 
-// SigningKey makes a KMS key of this ID that signs (ECC_NIST_P256).
-func (c *Cloud) SigningKey(id string) {
+// SigningKey makes a KMS key of this ID in a Region that signs (ECC_NIST_P256).
+func (c *Cloud) SigningKey(region, id string) {
 	c.t.Helper()
-	c.command("key", map[string]any{"id": id, "region": Region})
+	c.command("key", map[string]any{"id": id, "region": region})
 }
 
 // Ended says of an execution that it ended this much earlier than it did: what waits for that time to pass need not.

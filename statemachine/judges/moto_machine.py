@@ -27,11 +27,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from moto.core.config import default_user_config
 from moto.eks.models import eks_backends
-from moto.events.models import Rule
+from moto.events.models import Rule, events_backends
 from moto.events.utils import EventTemplateParser
 from moto.kms.models import kms_backends
 from moto.kms.utils import ECDSAPrivateKey
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from moto.sns.models import sns_backends
 from moto.stepfunctions.parser.asl.component.common.path import result_path
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
@@ -109,21 +110,37 @@ def with_stop_date(describe):
     return described
 
 
-def with_functions(send, functions):
-    """Moto's rules have no Lambda targets: these are invoked as EventBridge does, with the event or with what the rule makes of it."""
+def text_of(template, event):
+    """What a target gets that is told a text: each line of the rule's template is one. A path that finds nothing leaves nothing."""
+    paths = template["InputPathsMap"]
+    lines = [EventTemplateParser.parse(line, paths, event) for line in template["InputTemplate"].splitlines()]
+    return functools.reduce(lambda said, name: said.replace(f"<{name}>", ""), paths, "\n".join(lines))
+
+
+def with_targets(send, functions):
+    """Moto's rules have no targets of Lambda and SNS: these get the event or what the rule makes of it. On its way to the bus of another
+    Region an event loses its resources, and its Region and time become new ones; EventBridge passes it on as it was."""
 
     def sent(rule, event, transform_input=True):
-        targets = [t for t in rule.targets if ":lambda:" in t["Arn"]]
-        if len(targets) < len(rule.targets):
+        services = [t["Arn"].split(":")[2] for t in rule.targets]
+        if not set(services) <= {"lambda", "sns", "events"}:
             return send(rule, event, transform_input)
         if not rule.event_pattern.matches_event(event):
             return None
         at = datetime.datetime.fromtimestamp(float(event["time"]), datetime.timezone.utc)
-        event = {**event, "time": at.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        for target in targets:
+        public = {**event, "time": at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        for service, target in zip(services, rule.targets):
             template = target.get("InputTransformer")
-            payload = EventTemplateParser.parse(template["InputTemplate"], template.get("InputPathsMap"), event) if template else event
-            functions.invoke(target["Arn"], json.dumps(payload), "Event")
+            if service == "events":
+                region, bus = target["Arn"].split(":")[3], target["Arn"].split("/")[-1]
+                for there in list(events_backends[ACCOUNT][region].describe_event_bus(bus).rules.values()):
+                    there.send_to_targets(event)
+            elif service == "sns":
+                message = text_of(template, public) if template else json.dumps(public)
+                sns_backends[ACCOUNT][rule.region_name].publish(message, target["Arn"])
+            else:
+                payload = EventTemplateParser.parse(template["InputTemplate"], template.get("InputPathsMap"), public) if template else public
+                functions.invoke(target["Arn"], json.dumps(payload), "Event")
         return None
 
     return sent
@@ -142,7 +159,7 @@ def main():
     AmazonStateLanguageParser.parse = staticmethod(functools.lru_cache(AmazonStateLanguageParser.parse))
     StepFunctionResponse.describe_execution = with_stop_date(StepFunctionResponse.describe_execution)
     ECDSAPrivateKey.sign = sign
-    Rule.send_to_targets = with_functions(Rule.send_to_targets, functions)
+    Rule.send_to_targets = with_targets(Rule.send_to_targets, functions)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -37,6 +37,8 @@ import (
 const (
 	stackName = "fallback-chain"
 	eksName   = "main"
+	// region is the chain's, another than that of the health check.
+	region = "eu-central-1"
 )
 
 var root = filepath.Join("..", "..", "..")
@@ -55,6 +57,7 @@ type bed struct {
 	s3        *s3.Client
 	machine   string // its ARN
 	script    script
+	attention string // the URL of the queue that is subscribed to the topic
 	sealed    <-chan seal.Result
 
 	stack   *stack.Stack
@@ -67,8 +70,12 @@ func newBed(t *testing.T) *bed {
 	b.host = awstest.NewHost(t)
 	b.host.Decide = b.script.decide
 	b.cloud = awstest.StartCloud(t, b.host.URL)
-	cfg := awstest.Config(b.cloud.URL)
-	b.sfn, b.s3 = sfn.NewFromConfig(cfg), awstest.S3(t, b.cloud.URL, "plans", "journals", "evidence")
+	b.sfn, b.s3 = sfn.NewFromConfig(b.config()), s3.NewFromConfig(b.config(), func(o *s3.Options) { o.UsePathStyle = true })
+	for _, bucket := range []string{"plans", "journals", "evidence"} {
+		if _, err := b.s3.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket), CreateBucketConfiguration: awstest.Located(region)}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b.deploy()
 	built := make(chan error, 1)
 	var bootstraps map[string]string
@@ -88,8 +95,17 @@ func newBed(t *testing.T) *bed {
 	b.start(bootstraps)
 	b.publish()
 	b.deployRules()
+	b.deployHealthCheck()
+	b.deployAttention()
 	b.sealed = b.seal()
 	return b
+}
+
+// config reaches the cloud in the chain's Region.
+func (b *bed) config() aws.Config {
+	cfg := awstest.Config(b.cloud.URL)
+	cfg.Region = region
+	return cfg
 }
 
 // deploy reads the template, makes the roles and the state machine.
@@ -106,7 +122,7 @@ func (b *bed) deploy() {
 		t.Fatal(err)
 	}
 	b.recorder = &rights.Recorder{Cloud: b.speaksCBOR(), Functions: b.host.URL, Account: awstest.Account, Callers: map[string]string{}}
-	identities := sts.NewFromConfig(awstest.Config(b.cloud.URL))
+	identities := sts.NewFromConfig(b.config())
 	for _, f := range b.functions {
 		out, err := identities.AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(f.Role), RoleSessionName: aws.String(f.Name)})
 		if err != nil {
@@ -153,7 +169,7 @@ func (b *bed) authenticator() stack.TokenWebhook {
 			return aws.Credentials{}, false
 		},
 		Caller: func(ctx context.Context, c aws.Credentials) (authn.Caller, error) {
-			cfg := awstest.Config(b.cloud.URL)
+			cfg := b.config()
 			cfg.Credentials = credentials.StaticCredentialsProvider{Value: c}
 			out, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 			if err != nil {
@@ -174,7 +190,7 @@ func (b *bed) authenticator() stack.TokenWebhook {
 			entries[f.Role] = authn.Entry{User: "function:" + f.Short(), Groups: []string{kubernetes.Group(f.Short())}}
 		}
 	}
-	b.webhook = &authn.Webhook{Verifier: token.NewVerifier(eksName, "aws", awstest.Region), Entries: entries}
+	b.webhook = &authn.Webhook{Verifier: token.NewVerifier(eksName, "aws", region), Entries: entries}
 	srv := httptest.NewServer(b.webhook)
 	t.Cleanup(srv.Close)
 	path := filepath.Join(t.TempDir(), "webhook.kubeconfig")
@@ -202,7 +218,7 @@ func (b *bed) startCluster(w stack.TokenWebhook) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.cloud.Cluster(eksName, b.stack.Server(), authority)
+	b.cloud.Cluster(region, eksName, b.stack.Server(), authority)
 }
 
 // start hands the functions to the host, each with its own role's credentials and the template's environment.
@@ -211,10 +227,10 @@ func (b *bed) start(bootstraps map[string]string) {
 	b.t.Cleanup(records.Close)
 	for _, f := range b.functions {
 		c := b.keys[f.Short()]
-		env := []string{"AWS_REGION=" + awstest.Region, "AWS_ACCESS_KEY_ID=" + c.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + c.SecretAccessKey,
+		env := []string{"AWS_REGION=" + region, "AWS_ACCESS_KEY_ID=" + c.AccessKeyID, "AWS_SECRET_ACCESS_KEY=" + c.SecretAccessKey,
 			"AWS_SESSION_TOKEN=" + c.SessionToken, "AWS_ENDPOINT_URL=" + records.URL, "AWS_EC2_METADATA_DISABLED=true", "AWS_RESPONSE_CHECKSUM_VALIDATION=when_required",
 			// STS is not called: tokens are signed for it as it is.
-			"AWS_ENDPOINT_URL_STS=https://sts." + awstest.Region + ".amazonaws.com"}
+			"AWS_ENDPOINT_URL_STS=https://sts." + region + ".amazonaws.com"}
 		for _, k := range slices.Sorted(maps.Keys(f.Environment)) {
 			env = append(env, k+"="+f.Environment[k])
 		}

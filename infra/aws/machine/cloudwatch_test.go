@@ -9,7 +9,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/aws/smithy-go/encoding/cbor"
@@ -84,21 +83,7 @@ func (b *bed) describeAlarms(body []byte) ([]byte, error) {
 	return cbor.Encode(cbor.Map{"MetricAlarms": alarms, "CompositeAlarms": cbor.List{}}), nil
 }
 
-// cloudWatch calls moto's CloudWatch by the query protocol.
+// cloudWatch calls moto's CloudWatch in the health check's Region.
 func (b *bed) cloudWatch(action string, form url.Values) ([]byte, error) {
-	form.Set("Action", action)
-	form.Set("Version", "2010-08-01")
-	r, err := http.NewRequestWithContext(b.t.Context(), http.MethodPost, b.cloud.URL+"/", strings.NewReader(form.Encode()))
-	if err != nil {
-		return nil, err
-	}
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	// Moto asks for the service, not for the signature.
-	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=id/20261120/us-east-1/monitoring/aws4_request, SignedHeaders=host, Signature=none")
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	defer res.Body.Close()
-	return io.ReadAll(res.Body)
+	return b.query("monitoring", "2010-08-01", healthRegion, action, form)
 }

@@ -1,27 +1,30 @@
 package machine_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
 	"testing"
 	"time"
 
 	"fallbackchain.io/fallback/functions/intake"
+	"fallbackchain.io/fallback/infra/aws/rights"
 )
 
 // deployRules makes the template's rules on moto's event bus.
 func (b *bed) deployRules() {
-	for _, logical := range []string{"ExecutionDiedRule", "AlarmRule", "BackupWrittenRule"} {
-		p := b.template.Properties(logical)
+	b.deployRulesOf(b.template, region, "ExecutionDiedRule", "AlarmRule", "BackupWrittenRule", "NotRecoveredRule")
+}
+
+// deployRulesOf makes a template's rules on the bus of a Region.
+func (b *bed) deployRulesOf(template *rights.Stack, at string, rules ...string) {
+	for _, logical := range rules {
+		p := template.Properties(logical)
 		pattern, err := json.Marshal(p["EventPattern"])
 		if err != nil || p == nil {
 			b.t.Fatalf("%s: %v %v", logical, p, err)
 		}
-		b.eventBridge(b.t, "PutRule", map[string]any{"Name": logical, "EventPattern": string(pattern), "State": "ENABLED"})
+		b.eventBridge(b.t, at, "PutRule", map[string]any{"Name": logical, "EventPattern": string(pattern), "State": "ENABLED"})
 		var targets []any
 		list, _ := p["Targets"].([]any)
 		for _, e := range list {
@@ -33,40 +36,28 @@ func (b *bed) deployRules() {
 			}
 			targets = append(targets, target)
 		}
-		b.eventBridge(b.t, "PutTargets", map[string]any{"Rule": logical, "Targets": targets})
+		b.eventBridge(b.t, at, "PutTargets", map[string]any{"Rule": logical, "Targets": targets})
 	}
 }
 
-// eventBridge calls moto's EventBridge.
-func (b *bed) eventBridge(t *testing.T, operation string, in map[string]any) {
+// eventBridge calls moto's EventBridge in a Region.
+func (b *bed) eventBridge(t *testing.T, at, operation string, in map[string]any) {
 	t.Helper()
-	body, err := json.Marshal(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.cloud.URL+"/", bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header.Set("X-Amz-Target", "AWSEvents."+operation)
-	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=id/20261120/us-east-1/events/aws4_request, SignedHeaders=host, Signature=none")
-	res, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	said, err := io.ReadAll(res.Body)
 	var failed struct {
 		FailedEntryCount int
 	}
-	if err != nil || res.StatusCode != http.StatusOK || json.Unmarshal(said, &failed) != nil || failed.FailedEntryCount > 0 {
-		t.Fatalf("%s: %s %s %v", operation, res.Status, said, err)
+	if b.json(t, "events", "AWSEvents", at, operation, in, &failed); failed.FailedEntryCount > 0 {
+		t.Fatalf("%s: %d entries failed", operation, failed.FailedEntryCount)
 	}
 }
 
-// happens puts an event on the bus, as the service that it is of does. The rules say who gets it.
+// happens puts an event on the bus of the chain's Region, as the service that it is of does. The rules say who gets it.
 func (b *bed) happens(t *testing.T, event []byte) {
+	t.Helper()
+	b.happensIn(t, region, event)
+}
+
+func (b *bed) happensIn(t *testing.T, at string, event []byte) {
 	t.Helper()
 	var e struct {
 		Source     string          `json:"source"`
@@ -77,7 +68,7 @@ func (b *bed) happens(t *testing.T, event []byte) {
 	if err := json.Unmarshal(event, &e); err != nil {
 		t.Fatal(err)
 	}
-	b.eventBridge(t, "PutEvents", map[string]any{"Entries": []any{map[string]any{"Source": e.Source, "DetailType": e.DetailType, "Detail": string(e.Detail),
+	b.eventBridge(t, at, "PutEvents", map[string]any{"Entries": []any{map[string]any{"Source": e.Source, "DetailType": e.DetailType, "Detail": string(e.Detail),
 		"Resources": e.Resources, "Time": time.Now().Unix()}}})
 }
 
@@ -116,11 +107,11 @@ func (b *bed) answers(t *testing.T) (out []intake.Result) {
 	return out
 }
 
-// beginsBy puts an event on the bus and returns what intake started.
-func (b *bed) beginsBy(t *testing.T, event []byte) intake.Result {
+// beginsBy puts an event on the bus of a Region and returns what intake started.
+func (b *bed) beginsBy(t *testing.T, at string, event []byte) intake.Result {
 	t.Helper()
 	since := len(b.answers(t))
-	b.happens(t, event)
+	b.happensIn(t, at, event)
 	started := b.takes(t, since, 1)[0]
 	if started.Action != intake.Started {
 		t.Fatalf("intake: %+v", started)

@@ -46,6 +46,7 @@ func TestMachine(t *testing.T) {
 			t.Errorf("tiers %v, want %v", tiers, want)
 		}
 		b.wantOrders(t)
+		b.silent(t, execution)
 	})
 	for _, next := range []struct {
 		name string
@@ -58,6 +59,7 @@ func TestMachine(t *testing.T) {
 		{"the machine times out", b.timedOut},
 		// The API server looks at a token again after ten seconds: assess has not been there since the recover.
 		{"throttled, and every token expires", b.throttledAndExpired},
+		{"the API server throttles", b.throttledByAPIServer},
 		{"a drill on schedule, from a sealed backup", b.drill},
 		{"stopped, and redriven", b.redriven},
 		{"an alarm that is over", b.heldDown},

@@ -19,7 +19,6 @@ import (
 	"fallbackchain.io/fallback/infra/aws/rights"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/infra/local/stack"
-	"fallbackchain.io/fallback/shared/awstest"
 	"fallbackchain.io/fallback/shared/cluster"
 )
 
@@ -28,7 +27,7 @@ import (
 // a secret of Secrets Manager; shop-alarm is shop with a hold-down and a cool-down.
 func (b *bed) publish() {
 	t := b.t
-	b.cloud.SigningKey("manifests")
+	b.cloud.SigningKey(region, "manifests")
 	dir := os.DirFS(filepath.Join(b.options.Dir, sample.InventoryDir))
 	if err := fs.WalkDir(dir, ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -44,7 +43,7 @@ func (b *bed) publish() {
 	}
 	eks := func(line string) string {
 		if strings.Contains(line, "kubeconfig: {path:") {
-			return fmt.Sprintf("    eks: {name: %s, region: %s}", eksName, awstest.Region)
+			return fmt.Sprintf("    eks: {name: %s, region: %s}", eksName, region)
 		}
 		return line
 	}
@@ -110,7 +109,7 @@ func (b *bed) secret() string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := secretsmanager.NewFromConfig(awstest.Config(b.cloud.URL)).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+	out, err := secretsmanager.NewFromConfig(b.config()).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
 		Name: aws.String("shop-reader"), SecretString: aws.String(string(value))})
 	if err != nil {
 		t.Fatal(err)

@@ -69,6 +69,7 @@ func (b *bed) killed(t *testing.T) {
 		t.Errorf("the report's faults are %+v", r.Faults)
 	}
 	b.nothingLeft(t, r.Run)
+	b.tells(t, execution, r.Run, "Aborted")
 }
 
 // lost: a function made its changes and was killed before its answer arrived.
@@ -80,6 +81,7 @@ func (b *bed) lost(t *testing.T) {
 		t.Error("the report knows of no change: nothing was shown")
 	}
 	b.nothingLeft(t, r.Run)
+	b.tells(t, execution, r.Run, "RolledBack")
 }
 
 // dirty: what cannot be put back is named, and the lease is kept for a person.
@@ -107,6 +109,7 @@ func (b *bed) dirty(t *testing.T) {
 		t.Error("the lease was let go")
 	}
 	b.clean(t, r.Run)
+	b.tells(t, execution, r.Run, "Dirty")
 }
 
 // status is the event of an execution that has ended, as EventBridge sends it.
@@ -124,7 +127,7 @@ func (b *bed) status(t *testing.T, execution string) []byte {
 	e["resources"] = []string{execution}
 	maps.Copy(e["detail"].(map[string]any), map[string]any{"executionArn": execution, "stateMachineArn": aws.ToString(x.StateMachineArn),
 		"name": aws.ToString(x.Name), "status": x.Status, "startDate": x.StartDate.UnixMilli(), "stopDate": x.StopDate.UnixMilli(),
-		"input": aws.ToString(x.Input)})
+		"input": aws.ToString(x.Input), "error": x.Error, "cause": x.Cause})
 	out, err := json.Marshal(e)
 	if err != nil {
 		t.Fatal(err)
@@ -168,6 +171,7 @@ func (b *bed) finishes(t *testing.T, execution string, status types.ExecutionSta
 		t.Errorf("the report: finished by %q, %s, %d changes", r.FinishedBy, r.Outcome, len(r.Changes))
 	}
 	b.nothingLeft(t, r.Run)
+	b.told(t, r.Run, string(status), "", 2) // the event came twice
 }
 
 // stopped: somebody stops the execution, and the function that was just invoked goes on.

@@ -18,7 +18,6 @@ import (
 
 	"fallbackchain.io/fallback/infra/kubernetes"
 	"fallbackchain.io/fallback/infra/local/authn"
-	"fallbackchain.io/fallback/shared/awstest"
 )
 
 // presigned is what a token is made of.
@@ -50,7 +49,7 @@ func (p presigned) token(t *testing.T) string {
 
 // tokens: who may enter the cluster, and who not. The API server is asked with each token.
 func (b *bed) tokens(t *testing.T) {
-	good := presigned{credentials: b.keys["assess"], cluster: eksName, action: "GetCallerIdentity", region: awstest.Region, at: time.Now()}
+	good := presigned{credentials: b.keys["assess"], cluster: eksName, action: "GetCallerIdentity", region: region, at: time.Now()}
 	with := func(change func(*presigned)) string {
 		p := good
 		change(&p)
@@ -88,8 +87,20 @@ func (b *bed) tokens(t *testing.T) {
 	}
 }
 
-// ask asks the API server for its version with a token.
+// ask asks the API server what it serves with a token, and returns the answer's status.
 func (b *bed) ask(t *testing.T, token string) int {
+	t.Helper()
+	client, host := b.bearer(t, token)
+	res, err := client.Get(host + "/apis")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	return res.StatusCode
+}
+
+// bearer is a client of the API server with a token, and the server's address.
+func (b *bed) bearer(t *testing.T, token string) (c *http.Client, host string) {
 	t.Helper()
 	admin, err := clientcmd.BuildConfigFromFlags("", b.options.Kubeconfig)
 	if err != nil {
@@ -97,16 +108,10 @@ func (b *bed) ask(t *testing.T, token string) int {
 	}
 	cfg := rest.AnonymousClientConfig(admin)
 	cfg.BearerToken = token
-	c, err := rest.HTTPClientFor(cfg)
-	if err != nil {
+	if c, err = rest.HTTPClientFor(cfg); err != nil {
 		t.Fatal(err)
 	}
-	res, err := c.Get(admin.Host + "/apis")
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	return res.StatusCode
+	return c, admin.Host
 }
 
 // identities: every function that reached the cluster came as itself, and those that have no business there did not come.

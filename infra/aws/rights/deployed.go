@@ -2,7 +2,7 @@ package rights
 
 // Deployed is the deployment that rights are compared in: everything that the template can grant is on.
 func Deployed() Deployment {
-	const account, region = "123456789012", "us-east-1"
+	const account, region = "123456789012", "eu-central-1"
 	key := func(id string) string { return "arn:aws:kms:" + region + ":" + account + ":key/" + id }
 	return Deployment{
 		Account: account, Region: region, Stack: "fallback-chain",

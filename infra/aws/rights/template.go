@@ -179,7 +179,14 @@ func (s *Stack) call(name string, arg any) (any, bool) {
 			parts = append(parts, text(e))
 		}
 		return strings.Join(parts, text(list[0])), true
-	case "Fn::Select", "Fn::Split", "Fn::FindInMap":
+	case "Fn::FindInMap":
+		at := s.doc["Mappings"]
+		for _, key := range list {
+			m, _ := at.(map[string]any)
+			at = m[text(s.resolve(key))]
+		}
+		return at, true
+	case "Fn::Select", "Fn::Split":
 		return fmt.Sprintf("(%s is not resolved here)", name), true
 	}
 	return nil, false

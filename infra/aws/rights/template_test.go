@@ -97,6 +97,21 @@ func TestLoad(t *testing.T) {
 }
 
 // TestLoadRefuses: what cannot be read as rights is no right that was overlooked.
+func TestFindInMap(t *testing.T) {
+	const mapped = `
+Mappings: {Console: {aws: {Domain: console.aws.amazon.com}}}
+Resources:
+  Topic: {Type: "AWS::SNS::Topic", Properties: {DisplayName: !Sub ["at ${D}", {D: !FindInMap [Console, !Ref "AWS::Partition", Domain]}]}}
+`
+	s, err := Load([]byte(mapped), Deployment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Properties("Topic")["DisplayName"]; got != "at console.aws.amazon.com" {
+		t.Errorf("it is resolved to %v", got)
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	d := Deployment{Account: "123456789012", Region: "eu-central-1", Stack: "s"}
 	for name, c := range map[string]struct{ from, to, want string }{
