@@ -215,8 +215,13 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"tar and tar":       {spec: change(tarball, func(b []byte) []byte { return append(b, b...) }), subject: tarball, problem: "behind the end of its tar archive", reason: backup.ReasonObjectBroken},
 		"nothing in it":     {spec: change(tarball, func(b []byte) []byte { return make([]byte, 1024) }), subject: tarball, problem: "holds no object", reason: backup.ReasonContent},
 
-		"volume failed":       {spec: volume(nil, "result", "failed"), subject: volumeinfo, problem: `claim shop/data-db-0 has the result "failed"`, reason: backup.ReasonVolumes},
-		"volume unknown":      {spec: volume(nil, "result", ""), subject: volumeinfo, problem: `has the result ""`, reason: backup.ReasonVolumes},
+		"volume failed":  {spec: volume(nil, "result", "failed"), subject: volumeinfo, problem: `claim shop/data-db-0 has the result "failed"`, reason: backup.ReasonVolumes},
+		"volume unknown": {spec: volume(nil, "result", ""), subject: volumeinfo, problem: `has the result ""`, reason: backup.ReasonVolumes},
+		"operation lost": {spec: backuptest.Spec{Change: map[string]func([]byte) []byte{operations: text("[]"), volumeinfo: elements(func(e map[string]any) {
+			delete(e, "result")
+			delete(e, "completionTimestamp")
+			delete(in(e, "csiSnapshotInfo"), "operationID")
+		})}}, subject: volumeinfo, problem: `claim shop/data-db-0 has the snapshot "snap-b1-0", and no item operation that awaited it`, reason: backup.ReasonVolumes},
 		"volume's method":     {spec: volume(nil, "backupMethod", "Magic"), subject: volumeinfo, problem: `the method "Magic"`, reason: backup.ReasonVolumes},
 		"no handle":           {spec: volume(csi, "snapshotHandle", ""), subject: volumeinfo, problem: "without a snapshot's handle", reason: backup.ReasonVolumes},
 		"unknown handle":      {spec: volume(csi, "snapshotHandle", "unknown"), subject: volumeinfo, problem: "without a snapshot's handle", reason: backup.ReasonVolumes},

@@ -39,6 +39,7 @@ type volumeInfo struct {
 		Size           int64  `json:"size"`
 		Driver         string `json:"driver"`
 		VSCName        string `json:"vscName"`
+		OperationID    string `json:"operationID"`
 		ReadyToUse     *bool  `json:"ReadyToUse"`
 	} `json:"csiSnapshotInfo"`
 	Moved *struct {
@@ -124,6 +125,10 @@ func (i volumeInfo) trouble() string {
 		return fmt.Sprintf("was kept by %s without a snapshot's handle", i.method())
 	case phase != PhaseCompleted:
 		return fmt.Sprintf("has a %s in phase %q, expected %s", i.method(), phase, PhaseCompleted)
+	case i.Result == "" && i.method() == MethodCSISnapshot && i.CSI.OperationID == "":
+		// Several item block workers of Velero lose operations to a race (https://github.com/velero-io/velero/issues/9659).
+		return fmt.Sprintf("has the snapshot %q, and no item operation that awaited it: Velero lost it, which it does with an --item-block-worker-count above 1; "+
+			"its VolumeSnapshot was left in the namespace", i.CSI.SnapshotHandle)
 	case i.Result != "succeeded":
 		return fmt.Sprintf("has the result %q, expected succeeded", i.Result)
 	}

@@ -115,7 +115,7 @@ func TestObjects(t *testing.T) {
 func chartKeys() []string {
 	return []string{"image.repository", "image.tag", "initContainers", "configuration.features", "configuration.backupStorageLocation",
 		"configuration.volumeSnapshotLocation", "configuration.defaultVolumesToFsBackup", "configuration.defaultSnapshotMoveData",
-		"configuration.itemBlockWorkerCount", "configuration.defaultBackupTTL", "configuration.defaultItemOperationTimeout",
+		"configuration.itemBlockWorkerCount", "configuration.extraEnvVars", "configuration.defaultBackupTTL", "configuration.defaultItemOperationTimeout",
 		"configuration.dataMoverPrepareTimeout", "configuration.logFormat", "snapshotsEnabled", "backupsEnabled", "deployNodeAgent",
 		"nodeAgent.resources.*", "resources.*", "credentials.useSecret", "serviceAccount.server.create", "serviceAccount.server.name",
 		"serviceAccount.server.annotations.*", "upgradeCRDs", "cleanUpCRDs", "metrics.enabled", "metrics.serviceMonitor.autodetect",
@@ -146,6 +146,7 @@ func TestValues(t *testing.T) {
 				Config           map[string]string
 			} `yaml:"backupStorageLocation"`
 			DefaultVolumesToFsBackup *bool `yaml:"defaultVolumesToFsBackup"`
+			ItemBlockWorkerCount     int   `yaml:"itemBlockWorkerCount"`
 		}
 		DeployNodeAgent  bool `yaml:"deployNodeAgent"`
 		SnapshotsEnabled bool `yaml:"snapshotsEnabled"`
@@ -168,6 +169,9 @@ func TestValues(t *testing.T) {
 		t.Errorf("configuration %+v", c)
 	} else if l := c.BackupStorageLocation[0]; l.Provider != "aws" || l.AccessMode != "ReadWrite" || l.Config["region"] == "" {
 		t.Errorf("location %+v", l)
+	}
+	if n := v.Configuration.ItemBlockWorkerCount; n != 1 {
+		t.Errorf("%d item block workers: expected 1, several lose item operations (velero-io/velero#9659)", n)
 	}
 	if !v.DeployNodeAgent || v.SnapshotsEnabled || v.Credentials.UseSecret || !v.Metrics.Enabled {
 		t.Errorf("expected the node-agent, no native snapshots, no key in a Secret, and metrics: %+v", v)

@@ -77,7 +77,7 @@ func backUp(t *testing.T) {
 	c.SetOut(&out)
 	c.SetErr(&out)
 	c.SilenceUsage = true
-	c.SetArgs([]string{"create", "-f", bed.Sample.Plan, "--name", backupName, "--wait", "5m"})
+	c.SetArgs([]string{"create", "-f", bed.Sample.Plan, "--name", backupName, "--wait", "10m"})
 	if err := c.ExecuteContext(t.Context()); err != nil {
 		t.Fatalf("%v: %s", err, &out)
 	}
