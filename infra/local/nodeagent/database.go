@@ -9,7 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"fallbackchain.io/fallback/shared/database/loopback"
+	"fallbackchain.io/fallback/shared/loopback"
 )
 
 const (
@@ -77,7 +77,7 @@ func (d *database) start(ctx context.Context) (running, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := loopback.FreePort()
+	port, err := loopback.Databases.FreePort()
 	if err != nil {
 		return nil, err
 	}

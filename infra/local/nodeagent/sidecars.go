@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"fallbackchain.io/fallback/shared/database/loopback"
+	"fallbackchain.io/fallback/shared/loopback"
 )
 
 // sidecars stands for a container of ControllerImage: the CSI project's own provisioner, attacher and snapshotter, each a
@@ -58,7 +58,7 @@ func own() []struct {
 func (s *sidecars) start(context.Context) (running, error) {
 	set := &sidecarSet{over: make(chan struct{})}
 	for _, o := range own() {
-		port, err := loopback.FreePort()
+		port, err := loopback.Databases.FreePort()
 		if err == nil {
 			var ch *child
 			ch, err = s.u.a.procs.run(command{name: o.name, path: filepath.Join(s.u.a.opt.BinDir, o.name), args: append(s.common(port), o.args...),

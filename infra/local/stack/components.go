@@ -43,14 +43,14 @@ func components(l Layout, r record, db nodeagent.Identity, k key) []component {
 	add(NodeAgent, 15*time.Second, "",
 		"--kubeconfig", l.kubeconfig(NodeAgent), "--csi-socket", l.CSISocket(), "--volumes-dir", volumesDir(l), "--state-dir", l.agent(),
 		"--bin-dir", l.in("bin"), "--run-as-uid", strconv.Itoa(db.UID), "--run-as-gid", strconv.Itoa(db.GID))
-	add(Velero, 10*time.Second, "http://"+loopback(r.Ports[portVelero])+"/metrics", veleroArgs(l, r)...)
+	add(Velero, 10*time.Second, "http://"+local(r.Ports[portVelero])+"/metrics", veleroArgs(l, r)...)
 	kc[len(kc)-1].spec.Env = veleroEnv(l)
 	return kc
 }
 
 // objectStore is the S3 server, which keeps objects as files and their earlier versions beside them.
 func objectStore(l Layout, r record, k key) component {
-	address := loopback(r.Ports[portS3])
+	address := local(r.Ports[portS3])
 	return component{health: "http://" + address + s3Health, spec: process.Spec{
 		Name: S3, Path: l.bin(S3), Dir: l.Dir, Log: l.Log(S3), Grace: 5 * time.Second, Restart: true,
 		Env: []string{"ROOT_ACCESS_KEY=" + k.access, "ROOT_SECRET_KEY=" + k.secret},

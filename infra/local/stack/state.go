@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"fallbackchain.io/fallback/infra/local/kwok"
+	"fallbackchain.io/fallback/shared/loopback"
 )
 
 // kind marks a directory as ours: only such a directory is ever deleted.
@@ -90,7 +91,7 @@ func claim(l Layout, opt Options) (record, error) {
 
 // settle chooses the ports, once nothing of an earlier run listens on them any more.
 func (r *record) settle(l Layout) (err error) {
-	if r.Ports, err = choosePorts(r.Ports, portNames()); err != nil {
+	if r.Ports, err = loopback.Components.Choose(portNames(), r.Ports); err != nil {
 		return err
 	}
 	return r.write(l)

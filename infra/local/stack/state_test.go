@@ -2,54 +2,11 @@ package stack
 
 import (
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 )
-
-func TestPortsAreKeptAndReplacedWhenTaken(t *testing.T) {
-	names := portNames()
-	first, err := choosePorts(nil, names)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := map[int]bool{}
-	for _, n := range names {
-		if first[n] == 0 || seen[first[n]] {
-			t.Fatalf("ports %v: expected one of its own for each of %v", first, names)
-		}
-		seen[first[n]] = true
-		if p := first[n]; p < firstPort || p > lastPort {
-			t.Errorf("port %d of %s may be taken for an outgoing connection", p, n)
-		}
-	}
-	l, err := listen(first[portEtcd])
-	if err != nil {
-		t.Fatalf("take the port as another program would: %v", err)
-	}
-	defer l.Close()
-	second, err := choosePorts(first, names)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if second[portEtcd] == first[portEtcd] {
-		t.Errorf("port %d is taken and was chosen again", first[portEtcd])
-	}
-	if p := l.Addr().(*net.TCPAddr).Port; p != first[portEtcd] {
-		t.Errorf("listening on %d", p)
-	}
-	free, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := free.Addr().(*net.TCPAddr).Port
-	_ = free.Close()
-	if got, err := choosePorts(map[string]int{"x": port}, []string{"x"}); err != nil || got["x"] != port {
-		t.Errorf("a free port of the last start: %v, %v; expected %d", got, err, port)
-	}
-}
 
 func TestClaim(t *testing.T) {
 	put := func(name, text string) func(t *testing.T, dir string) {

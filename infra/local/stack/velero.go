@@ -33,7 +33,7 @@ var veleroYAML []byte
 func veleroArgs(l Layout, r record) []string {
 	return []string{"server",
 		"--kubeconfig", l.kubeconfig(Velero), "--namespace", VeleroNamespace, "--features", "EnableCSI", "--plugin-dir", l.veleroPlugins(),
-		"--metrics-address", loopback(r.Ports[portVelero]), "--profiler-address", loopback(r.Ports[portVeleroProfiler]),
+		"--metrics-address", local(r.Ports[portVelero]), "--profiler-address", local(r.Ports[portVeleroProfiler]),
 		"--item-operation-sync-frequency", "1s", "--store-validation-frequency", "10s", "--backup-sync-period", "10s",
 		// Velero's default. Several workers lose item operations to a race: a VolumeSnapshot whose operation is lost is never awaited, and never
 		// removed (https://github.com/velero-io/velero/issues/9659).
@@ -58,7 +58,7 @@ func veleroEnv(l Layout) []string {
 	return env
 }
 
-func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+func local(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 func (l Layout) veleroPlugins() string { return l.in("velero", "plugins") }
 

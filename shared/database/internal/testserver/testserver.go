@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"fallbackchain.io/fallback/shared/database/loopback"
+	"fallbackchain.io/fallback/shared/loopback"
 )
 
 const (
@@ -89,7 +89,7 @@ type Server struct {
 func (h *Home) Serve(s Server) string {
 	h.tb.Helper()
 	for range attempts {
-		port, err := loopback.FreePort()
+		port, err := loopback.Databases.FreePort()
 		if err != nil {
 			h.tb.Fatal(err)
 		}

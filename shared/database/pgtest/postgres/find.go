@@ -17,7 +17,7 @@ import (
 	embedded "github.com/fergusstrange/embedded-postgres"
 
 	"fallbackchain.io/fallback/shared/database/internal/brought"
-	"fallbackchain.io/fallback/shared/database/loopback"
+	"fallbackchain.io/fallback/shared/loopback"
 )
 
 // ReadyLine is what the server's log says when it takes connections.
@@ -130,7 +130,7 @@ func (f Finder) fromCache(ctx context.Context, major string) (string, error) {
 // bring has the library put the programs into files. It does so only on its way to a running server of its own, which is stopped
 // again, or, when we are root, does not come about.
 func bring(v embedded.PostgresVersion, files string) error {
-	port, err := loopback.FreePort()
+	port, err := loopback.Databases.FreePort()
 	if err != nil {
 		return err
 	}
