@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"fallbackchain.io/fallback/shared/inventory"
+	"fallbackchain.io/fallback/shared/mergepatch"
 	"fallbackchain.io/fallback/shared/plan"
 )
 
@@ -25,32 +26,7 @@ func Patch(have, want *unstructured.Unstructured) map[string]any {
 			delete(o.Object, f)
 		}
 	}
-	return mergePatch(have.Object, want.Object)
-}
-
-func mergePatch(have, want map[string]any) map[string]any {
-	out := map[string]any{}
-	for k := range have {
-		if _, ok := want[k]; !ok {
-			out[k] = nil
-		}
-	}
-	for k, w := range want {
-		h, ok := have[k]
-		if ok && equality.Semantic.DeepEqual(h, w) {
-			continue
-		}
-		hm, hIsMap := h.(map[string]any)
-		wm, wIsMap := w.(map[string]any)
-		if hIsMap && wIsMap {
-			if p := mergePatch(hm, wm); len(p) > 0 {
-				out[k] = p
-			}
-			continue
-		}
-		out[k] = w
-	}
-	return out
+	return mergepatch.Make(have.Object, want.Object, equality.Semantic.DeepEqual)
 }
 
 // Changed lists the fields, as paths, in which an object that exists differs from what it would be. Status and what the server

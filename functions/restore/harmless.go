@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -9,7 +10,7 @@ import (
 
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/fault"
-	"fallbackchain.io/fallback/shared/velero"
+	"fallbackchain.io/fallback/shared/mergepatch"
 )
 
 // resources are the kinds that Velero restores in a drill, as it names them: those of kept, and claims.
@@ -40,7 +41,7 @@ func neutralPatch(o *unstructured.Unstructured, from, to string) (patch map[stri
 	if leftOut != "" {
 		neutral = emptied(o)
 	}
-	patch = velero.MergePatch(comparable(o), comparable(neutral))
+	patch = mergepatch.Make(comparable(o), comparable(neutral), reflect.DeepEqual)
 	if o.GetKind() == "Secret" && (patch["data"] != nil || patch["stringData"] != nil) {
 		return nil, "", fault.Newf(fault.Internal, "make "+title(o)+" harmless", "the patch would hold values of a Secret")
 	}
@@ -141,7 +142,7 @@ func harmful(o *unstructured.Unstructured, namespace string) string {
 		delete(was["metadata"].(map[string]any), f)
 		delete(is["metadata"].(map[string]any), f)
 	}
-	if p := velero.MergePatch(was, is); len(p) > 0 {
+	if p := mergepatch.Make(was, is, reflect.DeepEqual); len(p) > 0 {
 		return fmt.Sprintf("it still has what a drill must not have: %v", p)
 	}
 	return actedOn(o)

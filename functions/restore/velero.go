@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,7 @@ import (
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/mergepatch"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/step"
 	"fallbackchain.io/fallback/shared/velero"
@@ -261,7 +263,7 @@ func claimPatch(was, is *corev1.PersistentVolumeClaim) (map[string]any, error) {
 	}
 	neutral := &unstructured.Unstructured{Object: b}
 	stripMetadata(neutral)
-	return velero.MergePatch(comparable(&unstructured.Unstructured{Object: a}), comparable(neutral)), nil
+	return mergepatch.Make(comparable(&unstructured.Unstructured{Object: a}), comparable(neutral), reflect.DeepEqual), nil
 }
 
 // resources are what Velero restores. Velero 1.18.3 and later restore a claim's VolumeSnapshot and its content whether they are included

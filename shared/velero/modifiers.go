@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -198,31 +197,4 @@ func merge(into, from map[string]any) {
 		}
 		into[k] = v
 	}
-}
-
-// MergePatch is the JSON merge patch (RFC 7386) that makes one object of the other; empty when there is nothing to do. Lists are
-// replaced as a whole. Annotations and labels that go are named one by one, so that others stay.
-func MergePatch(from, to map[string]any) map[string]any {
-	out := map[string]any{}
-	for k, was := range from {
-		is, there := to[k]
-		wasMap, w := was.(map[string]any)
-		isMap, i := is.(map[string]any)
-		switch {
-		case w && (i || !there && (k == "annotations" || k == "labels")):
-			if p := MergePatch(wasMap, isMap); len(p) > 0 {
-				out[k] = p
-			}
-		case !there:
-			out[k] = nil
-		case !reflect.DeepEqual(was, is):
-			out[k] = is
-		}
-	}
-	for k, is := range to {
-		if _, there := from[k]; !there {
-			out[k] = is
-		}
-	}
-	return out
 }

@@ -3,7 +3,6 @@ package velero_test
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,84 +12,6 @@ import (
 
 	"fallbackchain.io/fallback/shared/velero"
 )
-
-// apply is RFC 7386.
-func apply(to, patch map[string]any) map[string]any {
-	to = maps.Clone(to)
-	if to == nil {
-		to = map[string]any{}
-	}
-	for k, v := range patch {
-		switch v := v.(type) {
-		case nil:
-			delete(to, k)
-		case map[string]any:
-			inner, _ := to[k].(map[string]any)
-			to[k] = apply(inner, v)
-		default:
-			to[k] = v
-		}
-	}
-	return to
-}
-
-func decoded(t testing.TB, text string) map[string]any {
-	t.Helper()
-	var m map[string]any
-	if err := json.Unmarshal([]byte(text), &m); err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-func TestMergePatch(t *testing.T) {
-	for name, tc := range map[string]struct{ from, to, want string }{
-		"nothing":                        {`{"a":1}`, `{"a":1}`, `{}`},
-		"changed":                        {`{"spec":{"type":"LoadBalancer","x":1}}`, `{"spec":{"type":"ClusterIP","x":1}}`, `{"spec":{"type":"ClusterIP"}}`},
-		"gone":                           {`{"spec":{"a":1,"b":{"c":1}}}`, `{"spec":{}}`, `{"spec":{"a":null,"b":null}}`},
-		"new":                            {`{}`, `{"spec":{"suspend":true}}`, `{"spec":{"suspend":true}}`},
-		"lists are replaced":             {`{"l":[1,2]}`, `{"l":[1]}`, `{"l":[1]}`},
-		"annotations go one by one":      {`{"metadata":{"annotations":{"a":"1","b":"2"}}}`, `{"metadata":{}}`, `{"metadata":{"annotations":{"a":null,"b":null}}}`},
-		"a map in place of a value":      {`{"a":1}`, `{"a":{"b":1}}`, `{"a":{"b":1}}`},
-		"a value in place of a map":      {`{"a":{"b":1}}`, `{"a":1}`, `{"a":1}`},
-		"an annotation beside one stays": {`{"metadata":{"annotations":{"a":"1","b":"2"}}}`, `{"metadata":{"annotations":{"b":"2"}}}`, `{"metadata":{"annotations":{"a":null}}}`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if d := cmp.Diff(decoded(t, tc.want), velero.MergePatch(decoded(t, tc.from), decoded(t, tc.to))); d != "" {
-				t.Error(d)
-			}
-		})
-	}
-}
-
-func FuzzMergePatch(f *testing.F) {
-	f.Add(`{"a":{"b":[1]},"metadata":{"labels":{"x":"y"}}}`, `{"a":{"c":2}}`)
-	f.Add(`{"spec":{"type":"NodePort"}}`, `{"spec":{"type":"ClusterIP","clusterIP":"None"}}`)
-	f.Fuzz(func(t *testing.T, a, b string) {
-		var from, to map[string]any
-		if json.Unmarshal([]byte(a), &from) != nil || json.Unmarshal([]byte(b), &to) != nil || from == nil || to == nil || strings.Contains(a+b, "null") {
-			return // null is no value of an object, and no patch can say it
-		}
-		got := apply(from, velero.MergePatch(from, to))
-		// What is left of annotations and labels may be an empty map, which the API server drops.
-		if d := cmp.Diff(prune(to), prune(got)); d != "" {
-			t.Error(d)
-		}
-	})
-}
-
-func prune(m map[string]any) map[string]any {
-	out := map[string]any{}
-	for k, v := range m {
-		if inner, ok := v.(map[string]any); ok {
-			if v = prune(inner); len(v.(map[string]any)) == 0 {
-				continue
-			}
-		}
-		out[k] = v
-	}
-	return out
-}
 
 type rules struct {
 	Version string `json:"version"`
