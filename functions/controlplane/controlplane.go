@@ -35,20 +35,7 @@ const width = 220
 
 // Handle runs "start" or "await".
 func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.Tier, error) {
-	if op != "start" && op != "await" {
-		return run.Tier{}, fault.Newf(fault.Internal, "controlplane", "operation %q is unknown, expected start or await", op)
-	}
-	s, err := h.Env.Open(ctx, state, r)
-	if err != nil {
-		return run.Tier{}, err
-	}
-	if op == "start" {
-		return start(ctx, s)
-	}
-	if r.ControlPlane == nil {
-		return run.Tier{}, fault.New(fault.Internal, "controlplane await: the run has no controlplane section, so start was never called", nil)
-	}
-	return await(ctx, s, *r.ControlPlane)
+	return step.Ops[run.Tier]{"start": start, "await": await}.Serve(ctx, h.Env, "controlplane", op, state, r)
 }
 
 func start(ctx context.Context, s *step.Session) (run.Tier, error) {
@@ -109,7 +96,11 @@ func verified(ctx context.Context, s *step.Session) (*inventory.Bundle, error) {
 // again is how often at least the wait is evaluated: the persistence of a FailedScheduling passes without an event.
 const again = 5 * time.Second
 
-func await(ctx context.Context, s *step.Session, sec run.Tier) (run.Tier, error) {
+func await(ctx context.Context, s *step.Session) (run.Tier, error) {
+	if s.Run.ControlPlane == nil {
+		return run.Tier{}, fault.New(fault.Internal, "controlplane await: the run has no controlplane section, so start was never called", nil)
+	}
+	sec := *s.Run.ControlPlane
 	sec.Rounds++
 	slice, cancel := s.Slice(ctx, sec.Deadline)
 	defer cancel()

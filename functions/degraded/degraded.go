@@ -27,18 +27,7 @@ type Handler struct{ Env *step.Env }
 
 // Handle runs one operation.
 func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.Tier, error) {
-	s, err := h.Env.Open(ctx, state, r)
-	if err != nil {
-		return run.Tier{}, err
-	}
-	switch op {
-	case "start":
-		return start(ctx, s)
-	case "await":
-		return await(ctx, s)
-	default:
-		return run.Tier{}, fault.Newf(fault.Internal, "degraded", "operation %q: expected start or await", op)
-	}
+	return step.Ops[run.Tier]{"start": start, "await": await}.Serve(ctx, h.Env, "degraded", op, state, r)
 }
 
 // Bounds of the section's lists.

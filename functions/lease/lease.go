@@ -30,18 +30,7 @@ type Handler struct {
 
 // Handle runs one operation.
 func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.Lease, error) {
-	s, err := h.Env.Open(ctx, state, r)
-	if err != nil {
-		return run.Lease{}, err
-	}
-	switch op {
-	case "acquire":
-		return h.acquire(ctx, s)
-	case "release":
-		return h.release(ctx, s)
-	default:
-		return run.Lease{}, fault.Newf(fault.Internal, "lease", "operation %q: expected acquire or release", op)
-	}
+	return step.Ops[run.Lease]{"acquire": h.acquire, "release": h.release}.Serve(ctx, h.Env, "lease", op, state, r)
 }
 
 func name(p *plan.Plan) string {

@@ -22,20 +22,7 @@ type Handler struct{ Env *step.Env }
 
 // Handle runs one operation.
 func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.Quarantine, error) {
-	s, err := h.Env.Open(ctx, state, r)
-	if err != nil {
-		return run.Quarantine{}, err
-	}
-	switch op {
-	case "apply":
-		return apply(ctx, s)
-	case "check":
-		return check(ctx, s)
-	case "lift":
-		return lift(ctx, s)
-	default:
-		return run.Quarantine{}, fault.Newf(fault.Internal, "quarantine", "operation %q: expected apply, check or lift", op)
-	}
+	return step.Ops[run.Quarantine]{"apply": apply, "check": check, "lift": lift}.Serve(ctx, h.Env, "quarantine", op, state, r)
 }
 
 // Bounds of the section's lists; the journal and the cluster have the rest.

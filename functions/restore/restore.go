@@ -23,18 +23,7 @@ func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.
 	if r.Mode != run.Drill {
 		return run.Restore{}, fault.Newf(fault.InputInvalid, "restore", "mode is %q: only a drill restores into a namespace of its own", r.Mode)
 	}
-	s, err := h.Env.Open(ctx, state, r)
-	if err != nil {
-		return run.Restore{}, err
-	}
-	switch op {
-	case "start":
-		return start(ctx, s)
-	case "await":
-		return await(ctx, s)
-	default:
-		return run.Restore{}, fault.Newf(fault.Internal, "restore", "operation %q: expected start or await", op)
-	}
+	return step.Ops[run.Restore]{"start": start, "await": await}.Serve(ctx, h.Env, "restore", op, state, r)
 }
 
 // Bounds of the section's lists: the journal has every claim and object.

@@ -31,18 +31,7 @@ func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.
 	if r.Mode != run.Drill {
 		return run.Undo{}, fault.Newf(fault.InputInvalid, "teardown", "mode is %q: only a drill is torn down", r.Mode)
 	}
-	s, err := h.Env.Open(ctx, state, r)
-	if err != nil {
-		return run.Undo{}, err
-	}
-	switch op {
-	case "start":
-		return start(ctx, s)
-	case "await":
-		return await(ctx, s)
-	default:
-		return run.Undo{}, fault.Newf(fault.Internal, "teardown", "operation %q: expected start or await", op)
-	}
+	return step.Ops[run.Undo]{"start": start, "await": await}.Serve(ctx, h.Env, "teardown", op, state, r)
 }
 
 // Bounds of the section's lists.

@@ -39,20 +39,7 @@ type Handler struct{ Env *step.Env }
 
 // Handle runs "start" or "await".
 func (h *Handler) Handle(ctx context.Context, op, state string, r run.Run) (run.Tier, error) {
-	if op != "start" && op != "await" {
-		return run.Tier{}, fault.Newf(fault.Internal, "volumesync", "operation %q is unknown, expected start or await", op)
-	}
-	s, err := h.Env.Open(ctx, state, r)
-	if err != nil {
-		return run.Tier{}, err
-	}
-	if op == "start" {
-		return start(ctx, s)
-	}
-	if r.VolumeSync == nil {
-		return run.Tier{}, fault.New(fault.Internal, "volumesync await: the run has no volumesync section, so start was never called", nil)
-	}
-	return await(ctx, s, *r.VolumeSync)
+	return step.Ops[run.Tier]{"start": start, "await": await}.Serve(ctx, h.Env, "volumesync", op, state, r)
 }
 
 // Bounds of the section's lists.
@@ -138,7 +125,11 @@ func judge(ctx context.Context, s *step.Session, f *volume.Facts) (scheduling.Ve
 // again is how often at least the wait is evaluated: the persistence of a FailedScheduling passes without an event.
 const again = 5 * time.Second
 
-func await(ctx context.Context, s *step.Session, sec run.Tier) (run.Tier, error) {
+func await(ctx context.Context, s *step.Session) (run.Tier, error) {
+	if s.Run.VolumeSync == nil {
+		return run.Tier{}, fault.New(fault.Internal, "volumesync await: the run has no volumesync section, so start was never called", nil)
+	}
+	sec := *s.Run.VolumeSync
 	started := s.Now()
 	sec.Rounds++
 	slice, cancel := s.Slice(ctx, sec.Deadline)
