@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +15,10 @@ import (
 
 // freezeTimeout bounds how long the users of a volume may take to stand still.
 const freezeTimeout = 2 * time.Second
+
+// vforkPatience is when a process that still waits uninterruptibly, and whose child is stopped, is taken for the parent of a vfork: the
+// kernel holds it until the child executes its program, which a stopped one does not. Until then it may be a disk that it waits for.
+const vforkPatience = freezeTimeout / 8
 
 // Freeze stops every process that works in dir, and returns what lets them go on. A copy of a directory takes time; a storage
 // system's snapshot is one instant. With its users stopped the copy is one instant too, and a database in it recovers from it
@@ -25,7 +30,7 @@ func Freeze(dir string) (func(), error) {
 			_ = syscall.Kill(pid, syscall.SIGCONT)
 		}
 	}
-	deadline := time.Now().Add(freezeTimeout)
+	began := time.Now()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -44,13 +49,13 @@ func Freeze(dir string) (func(), error) {
 					return nil, fmt.Errorf("stop process %d, which works in %s: %w", pid, dir, err)
 				}
 			} else if s := procState(pid); s != 'T' && s != 't' && s != 'Z' && s != 0 {
-				still = false
+				still = still && s == 'D' && time.Since(began) > vforkPatience && hasStoppedChild(pid, users)
 			}
 		}
 		if still {
 			return thaw, nil
 		}
-		if time.Now().After(deadline) {
+		if time.Since(began) > freezeTimeout {
 			thaw()
 			return nil, fmt.Errorf("the processes that work in %s did not stop within %s", dir, freezeTimeout)
 		}
@@ -62,7 +67,7 @@ func Freeze(dir string) (func(), error) {
 func ThawAll(dir string) error {
 	users, err := Users(dir)
 	for _, pid := range users {
-		if procState(pid) == 'T' {
+		if s := procState(pid); s == 'T' || s == 'D' { // D: stopped in the middle of a vfork
 			_ = syscall.Kill(pid, syscall.SIGCONT)
 		}
 	}
@@ -93,16 +98,31 @@ func Users(dir string) ([]int, error) {
 	return pids, nil
 }
 
-// procState is the state letter of /proc/PID/stat, 0 when the process is gone.
+// hasStoppedChild tells whether one of the users is a child of pid and stopped.
+func hasStoppedChild(pid int, users []int) bool {
+	return slices.ContainsFunc(users, func(u int) bool {
+		state, parent := procStat(u)
+		return state == 'T' && parent == pid
+	})
+}
+
+// procState is the state letter of a process, 0 when it is gone.
 func procState(pid int) byte {
+	state, _ := procStat(pid)
+	return state
+}
+
+// procStat reads the state letter and the parent from /proc/PID/stat; the state is 0 when the process is gone.
+func procStat(pid int) (state byte, parent int) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
 	// The name before it is in parentheses and may hold anything.
-	i := bytes.LastIndexByte(b, ')')
-	if i < 0 || i+2 >= len(b) {
-		return 0
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(f) < 2 || len(f[0]) != 1 {
+		return 0, 0
 	}
-	return b[i+2]
+	parent, _ = strconv.Atoi(string(f[1]))
+	return f[0][0], parent
 }

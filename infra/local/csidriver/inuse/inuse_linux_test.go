@@ -10,7 +10,7 @@ import (
 // TestFreezeStopsWhoWorksInTheVolume: a process in the directory, and one it started, stand still until thawed.
 func TestFreezeStopsWhoWorksInTheVolume(t *testing.T) {
 	dir := t.TempDir()
-	cmd := exec.Command("sh", "-c", "cat & echo $!; cat; wait")
+	cmd := exec.Command("sh", "-c", "sleep 60 & echo $!; cat; kill $!; wait")
 	cmd.Dir = dir
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -36,7 +36,7 @@ func TestFreezeStopsWhoWorksInTheVolume(t *testing.T) {
 		t.Fatalf("users of the volume: %v (%v), want the shell and its children", users, err)
 	}
 	for _, pid := range users {
-		if s := procState(pid); s != 'T' {
+		if s := procState(pid); s != 'T' && (s != 'D' || !hasStoppedChild(pid, users)) { // the shell may be in the middle of a vfork
 			t.Errorf("process %d is in state %c, want stopped", pid, s)
 		}
 	}
