@@ -7,15 +7,17 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 tools=$(cd "$here/../.." && pwd)/.tools/judges
 
+# sum FILE…: what the files pin, and where: a virtual environment does not work in another place than it was made in.
+sum() { { echo "$tools"; cat "$@"; } | sha256sum | cut -d' ' -f1; }
+
 # have STAMP FILE…: whether what the files pin is installed.
 have() {
-  local stamp=$tools/$1 want
-  want=$(cat "${@:2}" | sha256sum | cut -d' ' -f1)
-  [[ -f $stamp && $(<"$stamp") == "$want" ]]
+  local stamp=$tools/$1
+  [[ -f $stamp && $(<"$stamp") == "$(sum "${@:2}")" ]]
 }
 
 # stamp STAMP FILE…: it is installed now.
-stamp() { cat "${@:2}" | sha256sum | cut -d' ' -f1 >"$tools/$1"; }
+stamp() { sum "${@:2}" >"$tools/$1"; }
 
 # venv DIRECTORY REQUIREMENTS
 venv() {
