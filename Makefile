@@ -39,7 +39,8 @@ drill: tools ## the whole story on a real local control plane: break, recover, d
 
 .PHONY: test
 test: tools judges ## every test, on the real local stack where it matters
-	@go test -timeout $(TEST_TIMEOUT) -p 3 ./...
+	@# Four packages at once on two cores: those on a local stack wait more than they compute.
+	@go test -timeout $(TEST_TIMEOUT) -p 4 ./...
 
 .PHONY: verify
 verify: generate-check lint templates sam-build vulncheck ## generated files up to date, lint, import rules, vet, templates, sam build, vulnerabilities
