@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	kjson "k8s.io/apimachinery/pkg/util/json"
@@ -52,6 +53,9 @@ func (u *undoer) revert(ctx context.Context, e journal.Entry) error {
 	if len(back) == 0 {
 		return u.undone(ctx, e, "is as it was")
 	}
+	if why := losesData(have, back); why != "" {
+		return u.left(ctx, e, why)
+	}
 	patch, err := json.Marshal(back)
 	if err != nil {
 		return fault.New(fault.Internal, "encode the patch of "+ref.String(), err)
@@ -64,6 +68,21 @@ func (u *undoer) revert(ctx context.Context, e journal.Entry) error {
 		return nil
 	}
 	return u.readBack(ctx, e, before, after)
+}
+
+// losesData says why putting fields back would delete data: a volume that no claim has is deleted under any other policy than Retain, by
+// the provisioner as soon as its phase is Released
+// (https://kubernetes.io/docs/concepts/storage/persistent-volumes/#reclaiming).
+func losesData(have *unstructured.Unstructured, back map[string]any) string {
+	if have.GetKind() != "PersistentVolume" {
+		return ""
+	}
+	policy, given, _ := unstructured.NestedString(back, "spec", "persistentVolumeReclaimPolicy")
+	phase, _, _ := unstructured.NestedString(have.Object, "status", "phase")
+	if !given || policy == string(corev1.PersistentVolumeReclaimRetain) || phase == string(corev1.VolumeBound) {
+		return ""
+	}
+	return fmt.Sprintf("it is %q, no claim's: under the policy %s that it had its data would be deleted", phase, policy)
 }
 
 // readBack compares every field that was to be put back with what the server has now.
