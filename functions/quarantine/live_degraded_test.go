@@ -259,8 +259,9 @@ func liveDegradedBuild(t *testing.T, plan string) {
 		t.Errorf("after undoing: StatefulSet %v, claim %v, volume %v", f.StatefulSet, f.Claim(claim.Name), pv)
 	}
 
-	// The fixture goes back: the claim on its volume, the StatefulSet as it was.
-	if _, err := pvs.Patch(ctx, pv.Name, types.MergePatchType, []byte(`{"spec":{"claimRef":{"uid":null,"resourceVersion":null},"persistentVolumeReclaimPolicy":"Delete"}}`), metav1.PatchOptions{}); err != nil {
+	// The fixture goes back: the claim on its volume, the StatefulSet as it was. The volume's policy comes last: the provisioner deletes a
+	// volume whose policy is Delete as long as its phase reads Released.
+	if _, err := pvs.Patch(ctx, pv.Name, types.MergePatchType, []byte(`{"spec":{"claimRef":{"uid":null,"resourceVersion":null}}}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	claim.UID, claim.ResourceVersion, claim.Annotations, claim.ManagedFields, claim.OwnerReferences = "", "", nil, nil, nil
@@ -275,4 +276,7 @@ func liveDegradedBuild(t *testing.T, plan string) {
 		t.Fatal(err)
 	}
 	w.ready(ctx)
+	if _, err := pvs.Patch(ctx, pv.Name, types.MergePatchType, []byte(`{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }

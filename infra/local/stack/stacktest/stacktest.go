@@ -4,11 +4,17 @@ package stacktest
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"fallbackchain.io/fallback/infra/local/process"
 	"fallbackchain.io/fallback/infra/local/stack"
+	"fallbackchain.io/fallback/shared/cluster"
 )
 
 // Dir makes a state directory that databases, which do not run as root, can reach (that of testing.T is closed to others), and
@@ -50,9 +56,37 @@ func Up(t testing.TB, opt stack.Options) *stack.Stack {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
+		if t.Failed() {
+			explain(ctx, t, opt.Dir)
+		}
 		if err := s.Stop(ctx); err != nil {
 			t.Errorf("stop the stack: %v", err)
 		}
 	})
 	return s
+}
+
+// explain logs what a person would look at after a failure: what the cluster warned of, which volumes are attached where, and the ends of
+// the logs of who moves volumes and pods.
+func explain(ctx context.Context, t testing.TB, dir string) {
+	kubeconfig := filepath.Join(dir, "kubeconfig")
+	if c, err := cluster.FromKubeconfig(kubeconfig, ""); err == nil {
+		events, _ := cluster.List[corev1.Event](ctx, c, cluster.Events, "", metav1.ListOptions{FieldSelector: "type=Warning"})
+		for _, e := range events {
+			t.Logf("%s %s %s/%s: %s: %s (%d times)", e.LastTimestamp.UTC().Format(time.TimeOnly), e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name, e.Reason, e.Message, e.Count)
+		}
+		attachments, _ := cluster.List[storagev1.VolumeAttachment](ctx, c, cluster.VolumeAttachments, "", metav1.ListOptions{})
+		for _, a := range attachments {
+			t.Logf("volume %s: node %s, attached %t, deleted %v, %+v", *a.Spec.Source.PersistentVolumeName, a.Spec.NodeName, a.Status.Attached, a.DeletionTimestamp, a.Status.AttachError)
+		}
+	}
+	const last = 3000
+	for _, name := range []string{"local-node-agent", "local-csi-driver", "kube-controller-manager"} {
+		data, err := os.ReadFile(filepath.Join(dir, "log", name+".log"))
+		if err != nil {
+			t.Log(err)
+			continue
+		}
+		t.Logf("the end of %s.log:\n%s", name, data[max(0, len(data)-last):])
+	}
 }
