@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 		if err != nil {
 			return err
 		}
-		b.Sample, bed = &sample.Deployed{Plan: path}, b
+		b.Sample, b.RunLimit, bed = &sample.Deployed{Plan: path}, 20*time.Minute, b
 		places := []byte(`{"data":{"` + namespace + `":"workload"}}`)
 		_, err = b.Client.Dynamic.Resource(cluster.ConfigMaps).Namespace(lease.Namespace).Patch(ctx, kubernetes.Places, types.MergePatchType, places, metav1.PatchOptions{})
 		return err
@@ -77,7 +77,7 @@ func backUp(t *testing.T) {
 	c.SetOut(&out)
 	c.SetErr(&out)
 	c.SilenceUsage = true
-	c.SetArgs([]string{"create", "-f", bed.Sample.Plan, "--name", backupName, "--wait", "10m"})
+	c.SetArgs([]string{"create", "-f", bed.Sample.Plan, "--name", backupName, "--wait", "20m"})
 	if err := c.ExecuteContext(t.Context()); err != nil {
 		t.Fatalf("%v: %s", err, &out)
 	}
@@ -165,7 +165,7 @@ func text(v any) string {
 
 func deleteNamespace(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	all := bed.Client.Dynamic.Resource(cluster.Namespaces)
 	if err := all.Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {

@@ -132,7 +132,7 @@ func object(i int) (schema.GroupVersionResource, *unstructured.Unstructured) {
 // ready waits until every claim is bound and the server is ready.
 func ready(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	bound, isReady := 0, false
 	ok, err := bed.Client.WaitFor(ctx, 0, []cluster.Source{{GVR: cluster.PersistentVolumeClaims, Namespace: namespace}, {GVR: cluster.Pods, Namespace: namespace}},

@@ -3,6 +3,7 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -37,6 +38,8 @@ type Bed struct {
 	// Dir is the package's own directory, Store where its runs are kept.
 	Dir   string
 	Store runstore.Store
+	// RunLimit ends a run that hangs: 5 minutes, if not set. The budgets that a scenario is about are in its plan.
+	RunLimit time.Duration
 }
 
 // Main starts a stack of this name with the sample, hands it to use, runs the tests and ends the process with their code.
@@ -119,7 +122,7 @@ func (b *Bed) Try(t *testing.T, mode run.Mode, o ...Option) (runner.Result, erro
 	for _, f := range o {
 		f(r, &q)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), cmp.Or(b.RunLimit, 5*time.Minute))
 	defer cancel()
 	res, err := r.Start(ctx, q)
 	t.Cleanup(func() {
