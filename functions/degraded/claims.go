@@ -8,6 +8,7 @@ import (
 
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/inventory"
+	"fallbackchain.io/fallback/shared/journal"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/snapshots"
 	"fallbackchain.io/fallback/shared/volume"
@@ -55,7 +56,8 @@ func (w *work) claim(ctx context.Context, name string, like *corev1.PersistentVo
 	ns := w.s.Target()
 	w.foundf("claim %s is missing", name)
 	if pv := snapshots.Retained(w.facts, name); pv != nil {
-		if err := w.retainVolume(ctx, pv); err != nil {
+		// Not undone: no claim had it, and the policy that it had would delete it again.
+		if err := w.retainVolume(ctx, pv, journal.UndoNothing); err != nil {
 			return err
 		}
 		if err := snapshots.Release(ctx, w.ch, pv, ns, name); err != nil {

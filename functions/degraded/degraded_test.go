@@ -16,6 +16,7 @@ import (
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/steptest"
+	"fallbackchain.io/fallback/shared/undo"
 )
 
 const (
@@ -236,6 +237,18 @@ func TestBuild(t *testing.T) {
 		{
 			name: "on a volume that would have been deleted", objects: []string{pv("0", "Delete", "Released")},
 			want: []string{"create Secret shop/pg", "patch PersistentVolume pv-0", "patch PersistentVolume pv-0", "create PersistentVolumeClaim shop/data-pg-0", "create StatefulSet shop/pg"},
+			// Undone, the volume is no claim's again: the policy Delete would delete what the tier has just saved.
+			verify: func(t *testing.T, w *steptest.World) {
+				if _, err := undo.Entries(t.Context(), undo.Deps{Cluster: w.Cluster, Changer: w.Changer("Rollback")}, nil); err != nil {
+					t.Fatal(err)
+				}
+				if c := w.Get(cluster.PersistentVolumeClaims, "shop", "data-pg-0"); c != nil {
+					t.Error("the claim was not undone")
+				}
+				if got := spec(w, cluster.PersistentVolumes, "", "pv-0")["persistentVolumeReclaimPolicy"]; got != "Retain" {
+					t.Errorf("the policy is %v", got)
+				}
+			},
 		},
 		{
 			name: "from the inventory's snapshot",

@@ -93,7 +93,7 @@ func (w *work) retain(ctx context.Context) error {
 		if c.Spec.VolumeName == "" || pv == nil {
 			continue
 		}
-		if err := w.retainVolume(ctx, pv); err != nil {
+		if err := w.retainVolume(ctx, pv, journal.UndoRestore); err != nil {
 			return err
 		}
 	}
@@ -121,13 +121,14 @@ func (w *work) retain(ctx context.Context) error {
 	return nil
 }
 
-func (w *work) retainVolume(ctx context.Context, pv *corev1.PersistentVolume) error {
+// retainVolume sets a volume to Retain and reads it back.
+func (w *work) retainVolume(ctx context.Context, pv *corev1.PersistentVolume, undo journal.Undo) error {
 	if pv.Spec.PersistentVolumeReclaimPolicy == corev1.PersistentVolumeReclaimRetain {
 		return nil
 	}
 	ref := change.Ref{GVR: cluster.PersistentVolumes, Kind: "PersistentVolume", Name: pv.Name, UID: pv.UID}
 	if _, err := w.ch.Patch(ctx, ref, types.MergePatchType, []byte(`{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}`), "",
-		"keep the data whatever becomes of the claim", journal.UndoRestore); err != nil {
+		"keep the data whatever becomes of the claim", undo); err != nil {
 		return err
 	}
 	if !w.ch.DryRun {

@@ -109,6 +109,18 @@ func (w *work) usable(ctx context.Context, t source) (_ source, why string, err 
 	return t, "", err
 }
 
+// replaced are the volumes of the claims whose data is put back. They are the evidence and keep the policy Retain, also one that a tier
+// had given them.
+func (w *work) replaced() []string {
+	var out []string
+	for _, t := range w.chosen {
+		if t.point.Volume != "" {
+			out = append(out, t.point.Volume)
+		}
+	}
+	return out
+}
+
 // replace deletes the claim and, once it is gone, makes the one from the snapshot.
 func (w *work) replace(ctx context.Context, f *volume.Facts, t source) error {
 	have := f.Claim(t.point.Name)

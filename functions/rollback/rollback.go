@@ -175,7 +175,7 @@ func (w *work) keep(err error) error {
 }
 
 func (w *work) undo(slice context.Context, filter func(journal.Entry) bool) (bool, error) {
-	res, err := undo.Entries(slice, undo.Deps{Cluster: w.s.Cluster, Changer: w.changer}, filter)
+	res, err := undo.Entries(slice, undo.Deps{Cluster: w.s.Cluster, Changer: w.changer, Replaced: w.replaced()}, filter)
 	if len(res.Waiting) > 0 {
 		w.doing = "waiting for " + firstOf(res.Waiting)
 	}

@@ -194,6 +194,33 @@ func TestDataIsPutBack(t *testing.T) {
 	}
 }
 
+// A tier had made sure that the volume is kept, and the gate then refused its data: the claim is made anew, and the volume stays.
+func TestAVolumeThatATierKeptStaysKept(t *testing.T) {
+	for name, phase := range map[string]string{"the volume controller saw the claim go": "Released", "it did not see it yet": "Bound"} {
+		t.Run(name, func(t *testing.T) {
+			bound := strings.NewReplacer("name: pv-0}", "name: pv-0, uid: pv-0}", "name: data-pg-0}}", "name: data-pg-0, uid: claim-0}}, status: {phase: Bound}").Replace(pv)
+			w := world(t, set, pod, claim, bound, vs)
+			ref := change.Ref{GVR: cluster.PersistentVolumes, Kind: "PersistentVolume", Name: "pv-0"}
+			retain := []byte(`{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}`)
+			if _, err := w.Changer("DegradedStatefulSet").Patch(t.Context(), ref, types.MergePatchType, retain, "", "test", journal.UndoRestore); err != nil {
+				t.Fatal(err)
+			}
+			w.Fake.PrependReactor("delete", "persistentvolumeclaims", func(clienttesting.Action) (bool, runtime.Object, error) {
+				u := steptest.Object(t, strings.NewReplacer("Bound", phase, "Policy: Delete", "Policy: Retain").Replace(bound))
+				_ = w.Fake.Tracker().Update(cluster.PersistentVolumes, u, "")
+				return false, nil, nil
+			})
+			u := roll(w)
+			if u.Phase != run.Undone || !strings.Contains(strings.Join(u.PutBack, "\n"), "stays Retain") {
+				t.Errorf("%+v", u)
+			}
+			if reclaim, _, _ := unstructured.NestedString(w.Get(cluster.PersistentVolumes, "", "pv-0").Object, "spec", "persistentVolumeReclaimPolicy"); reclaim != "Retain" {
+				t.Errorf("the policy is %s: the refused data would be deleted", reclaim)
+			}
+		})
+	}
+}
+
 func TestIncomplete(t *testing.T) {
 	for _, tc := range []struct {
 		name    string

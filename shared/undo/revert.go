@@ -8,10 +8,14 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	kjson "k8s.io/apimachinery/pkg/util/json"
 
+	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/journal"
 	"fallbackchain.io/fallback/shared/mergepatch"
@@ -53,7 +57,12 @@ func (u *undoer) revert(ctx context.Context, e journal.Entry) error {
 	if len(back) == 0 {
 		return u.undone(ctx, e, "is as it was")
 	}
-	if why := losesData(have, back); why != "" {
+	switch why, err := u.losesData(ctx, have, back); {
+	case err != nil:
+		return err
+	case why != "" && slices.Contains(u.Replaced, have.GetName()):
+		return u.undone(ctx, e, "stays Retain: its claim has another volume now, and this one is the evidence")
+	case why != "":
 		return u.left(ctx, e, why)
 	}
 	patch, err := json.Marshal(back)
@@ -72,17 +81,39 @@ func (u *undoer) revert(ctx context.Context, e journal.Entry) error {
 
 // losesData says why putting fields back would delete data: a volume that no claim has is deleted under any other policy than Retain, by
 // the provisioner as soon as its phase is Released
-// (https://kubernetes.io/docs/concepts/storage/persistent-volumes/#reclaiming).
-func losesData(have *unstructured.Unstructured, back map[string]any) string {
+// (https://kubernetes.io/docs/concepts/storage/persistent-volumes/#reclaiming). The phase alone does not tell: it reads Bound until the
+// volume controller has seen that the claim is gone, and a claim that is being deleted will be.
+func (u *undoer) losesData(ctx context.Context, have *unstructured.Unstructured, back map[string]any) (string, error) {
 	if have.GetKind() != "PersistentVolume" {
-		return ""
+		return "", nil
 	}
 	policy, given, _ := unstructured.NestedString(back, "spec", "persistentVolumeReclaimPolicy")
-	phase, _, _ := unstructured.NestedString(have.Object, "status", "phase")
-	if !given || policy == string(corev1.PersistentVolumeReclaimRetain) || phase == string(corev1.VolumeBound) {
-		return ""
+	if !given || policy == string(corev1.PersistentVolumeReclaimRetain) {
+		return "", nil
 	}
-	return fmt.Sprintf("it is %q, no claim's: under the policy %s that it had its data would be deleted", phase, policy)
+	lost := func(why string, of ...any) (string, error) {
+		return fmt.Sprintf(why, of...) + ": under the policy " + policy + " that it had its data would be deleted", nil
+	}
+	var pv corev1.PersistentVolume
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(have.Object, &pv); err != nil {
+		return "", fault.New(fault.UndoIncomplete, "read PersistentVolume "+have.GetName(), err)
+	}
+	ref := pv.Spec.ClaimRef
+	if ref == nil || pv.Status.Phase != corev1.VolumeBound {
+		return lost("it is %q, no claim's", pv.Status.Phase)
+	}
+	claim, err := u.Cluster.Dynamic.Resource(cluster.PersistentVolumeClaims).Namespace(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return lost("its claim %s/%s is gone", ref.Namespace, ref.Name)
+	case err != nil:
+		return "", cluster.Fault(fmt.Sprintf("read claim %s/%s of PersistentVolume %s", ref.Namespace, ref.Name, pv.Name), err)
+	case claim.GetUID() != ref.UID:
+		return lost("its claim %s/%s is gone, another one has its name", ref.Namespace, ref.Name)
+	case claim.GetDeletionTimestamp() != nil:
+		return lost("its claim %s/%s is being deleted", ref.Namespace, ref.Name)
+	}
+	return "", nil
 }
 
 // readBack compares every field that was to be put back with what the server has now.

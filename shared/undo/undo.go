@@ -31,6 +31,9 @@ type Deps struct {
 	Changer *change.Changer
 	// NoWait issues what can be issued at once and waits for nothing: what is not gone yet is Waiting. For a Start.
 	NoWait bool
+	// Replaced are PersistentVolumes whose claims the caller has made anew on other volumes: that they stay Retain is what it wants, and
+	// their entries are undone with it.
+	Replaced []string
 	// Patience is how long a snapshot that nothing needs any more may stay before its controller is nudged; 0: 5 s.
 	Patience time.Duration
 }

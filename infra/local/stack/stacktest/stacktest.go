@@ -54,11 +54,11 @@ func Up(t testing.TB, opt stack.Options) *stack.Stack {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			explain(t, opt.Dir)
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if t.Failed() {
-			explain(ctx, t, opt.Dir)
-		}
 		if err := s.Stop(ctx); err != nil {
 			t.Errorf("stop the stack: %v", err)
 		}
@@ -68,16 +68,29 @@ func Up(t testing.TB, opt stack.Options) *stack.Stack {
 
 // explain logs what a person would look at after a failure: what the cluster warned of, which volumes are attached where, and the ends of
 // the logs of who moves volumes and pods.
-func explain(ctx context.Context, t testing.TB, dir string) {
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if c, err := cluster.FromKubeconfig(kubeconfig, ""); err == nil {
-		events, _ := cluster.List[corev1.Event](ctx, c, cluster.Events, "", metav1.ListOptions{FieldSelector: "type=Warning"})
+func explain(t testing.TB, dir string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if c, err := cluster.FromKubeconfig(stack.Layout{Dir: dir}.Kubeconfig(), ""); err != nil {
+		t.Log(err)
+	} else {
+		events, err := cluster.List[corev1.Event](ctx, c, cluster.Events, "", metav1.ListOptions{FieldSelector: "type=Warning"})
+		if err != nil {
+			t.Log(err)
+		}
 		for _, e := range events {
 			t.Logf("%s %s %s/%s: %s: %s (%d times)", e.LastTimestamp.UTC().Format(time.TimeOnly), e.InvolvedObject.Kind, e.InvolvedObject.Namespace, e.InvolvedObject.Name, e.Reason, e.Message, e.Count)
 		}
-		attachments, _ := cluster.List[storagev1.VolumeAttachment](ctx, c, cluster.VolumeAttachments, "", metav1.ListOptions{})
+		attachments, err := cluster.List[storagev1.VolumeAttachment](ctx, c, cluster.VolumeAttachments, "", metav1.ListOptions{})
+		if err != nil {
+			t.Log(err)
+		}
 		for _, a := range attachments {
-			t.Logf("volume %s: node %s, attached %t, deleted %v, %+v", *a.Spec.Source.PersistentVolumeName, a.Spec.NodeName, a.Status.Attached, a.DeletionTimestamp, a.Status.AttachError)
+			volume := "inline"
+			if name := a.Spec.Source.PersistentVolumeName; name != nil {
+				volume = *name
+			}
+			t.Logf("volume %s: node %s, attached %t, deleted %v, %+v", volume, a.Spec.NodeName, a.Status.Attached, a.DeletionTimestamp, a.Status.AttachError)
 		}
 	}
 	const last = 3000
