@@ -16,7 +16,7 @@ import (
 var root = filepath.Join("..", "..")
 
 type resource struct {
-	Type                                string
+	Type, Condition                     string
 	DeletionPolicy, UpdateReplacePolicy string
 	Metadata                            struct {
 		BuildMethod string

@@ -124,11 +124,12 @@ func TestAlarmsTell(t *testing.T) {
 	}
 }
 
-// TestNotRecoveredTellsWhere: the mail names run, outcome and the report's own place.
-func TestNotRecoveredTellsWhere(t *testing.T) {
+// told is what a rule says of an execution, in the lines that EventBridge makes
+// (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html).
+func told(t *testing.T, rule string, sample []byte) (said string, detail map[string]any) {
+	t.Helper()
 	var r struct {
-		EventPattern map[string]any
-		Targets      []struct {
+		Targets []struct {
 			Arn              string
 			InputTransformer struct {
 				InputPathsMap map[string]string
@@ -136,30 +137,39 @@ func TestNotRecoveredTellsWhere(t *testing.T) {
 			}
 		}
 	}
-	d := read(t)
-	decode(t, d.Resources["NotRecoveredRule"].Properties, &r)
-	sample, err := os.ReadFile(filepath.Join(root, "events", "testdata", "execution-failed-by-graph.json"))
-	if err != nil {
-		t.Fatal(err)
+	decode(t, read(t).Resources[rule].Properties, &r)
+	if len(r.Targets) != 1 || r.Targets[0].Arn != "Attention" {
+		t.Fatalf("%s: %+v: expected the topic", rule, r.Targets)
 	}
 	var event map[string]any
 	decode(t, sample, &event)
+	detail = event["detail"].(map[string]any)
 	in := r.Targets[0].InputTransformer
 	text := strings.NewReplacer("${AWS::Region}", "eu-central-1", "${Domain}", "console.aws.amazon.com", "${EvidenceBucket}", "evidence").Replace(in.InputTemplate[0].(string))
 	for name, path := range in.InputPathsMap {
-		v, _ := event["detail"].(map[string]any)[strings.TrimPrefix(path, "$.detail.")].(string)
+		v, _ := detail[strings.TrimPrefix(path, "$.detail.")].(string)
 		if v == "" {
 			t.Errorf("%s: the sample has no %s", name, path)
 		}
 		text = strings.ReplaceAll(text, "<"+name+">", v)
 	}
-	for _, l := range strings.Split(text, "\n") { // each line is a text of its own (eb-transform-target-input.html)
+	for _, l := range strings.Split(text, "\n") { // each line is a text of its own
 		var line string
 		if err := json.Unmarshal([]byte(l), &line); err != nil || strings.Contains(line, "<") {
 			t.Errorf("%s: %v", l, err)
 		}
+		said += line + "\n"
 	}
-	detail := event["detail"].(map[string]any)
+	return said, detail
+}
+
+// TestNotRecoveredTellsWhere: the mail names run, outcome and the report's own place.
+func TestNotRecoveredTellsWhere(t *testing.T) {
+	sample, err := os.ReadFile(filepath.Join(root, "events", "testdata", "execution-failed-by-graph.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, detail := told(t, "NotRecoveredRule", sample)
 	for _, want := range []string{detail["name"].(string), detail["error"].(string), "eu-central-1.console.aws.amazon.com/s3/object/evidence?region=eu-central-1&prefix=runs/" + detail["name"].(string) + "/report.html"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s\nlacks %s", text, want)
@@ -168,5 +178,18 @@ func TestNotRecoveredTellsWhere(t *testing.T) {
 	report, err := os.ReadFile(filepath.Join(root, "functions", "report", "report.go"))
 	if err != nil || !strings.Contains(string(report), `"report.html"`) {
 		t.Errorf("the report function writes no report.html (%v)", err)
+	}
+}
+
+// TestRefusedTellsWhy: a run that was not admitted has no report: the mail says what that means and where the fault is, and links none.
+func TestRefusedTellsWhy(t *testing.T) {
+	text, detail := told(t, "RefusedRule", variants(t)["execution-refused"])
+	for _, want := range []string{"Run " + detail["name"].(string) + " did not recover: FAILED Refused.\n", detail["cause"].(string), "There is no report", "executions/details/" + detail["executionArn"].(string)} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s\nlacks %s", text, want)
+		}
+	}
+	if strings.Contains(text, "report.html") {
+		t.Errorf("%s\nlinks a report, which a refused run does not have", text)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -223,5 +225,120 @@ func TestFunctionsAreKept(t *testing.T) {
 		if joins := slices.Contains(d.policies(t, name), "JoinNetwork if HasVpc"); (f.VpcConfig != nil) != clusters || joins != clusters {
 			t.Errorf("%s: in the VPC %t, may join it %t; it speaks to clusters %t", name, f.VpcConfig != nil, joins, clusters)
 		}
+	}
+}
+
+// TestDeadLettersTakeTheirRules: a queue takes letters from the rules that name it, each by its ARN, which no long name of a stack
+// changes, and from no others; the topic is told by the rules that name it.
+func TestDeadLettersTakeTheirRules(t *testing.T) {
+	rules := 0
+	for path, d := range templates(t) {
+		want := map[string][]string{} // by the target's policy
+		for name, r := range d.Resources {
+			if r.Type != "AWS::Events::Rule" {
+				continue
+			}
+			rules++
+			at := name + ".Arn"
+			if r.Condition != "" && d.Resources["DeadLetters"].Condition != r.Condition { // [condition, ARN, AWS::NoValue], an !If
+				at = r.Condition + " " + at + " AWS::NoValue"
+			}
+			var has struct {
+				Targets []struct {
+					Arn              string
+					DeadLetterConfig struct{ Arn string }
+				}
+			}
+			decode(t, r.Properties, &has)
+			for _, target := range has.Targets {
+				if target.DeadLetterConfig.Arn != "DeadLetters.Arn" {
+					t.Errorf("%s: %s: a target's dead letters are %q: expected DeadLetters.Arn", path, name, target.DeadLetterConfig.Arn)
+				}
+				if want["DeadLettersPolicy"] = append(want["DeadLettersPolicy"], at); target.Arn == "Attention" {
+					want["AttentionPolicy"] = append(want["AttentionPolicy"], at)
+				}
+			}
+		}
+		for policy, of := range want {
+			var got []string
+			for _, st := range d.statements(t) {
+				if service, _ := st.Principal.(map[string]any); st.From != policy || service["Service"] != "events.amazonaws.com" {
+					continue
+				}
+				sources := st.Condition["ArnEquals"]["aws:SourceArn"]
+				if one, ok := sources.(string); ok {
+					sources = []any{one}
+				}
+				list, _ := sources.([]any)
+				for _, source := range list {
+					got = append(got, strings.Join(texts(source), " "))
+				}
+			}
+			if slices.Sort(got); !slices.Equal(got, slices.Sorted(slices.Values(of))) {
+				t.Errorf("%s: %s lets in %v: expected %v", path, policy, got, of)
+			}
+		}
+	}
+	if rules < 6 {
+		t.Errorf("%d rules", rules)
+	}
+	for _, st := range templates(t)["infra/aws/key.yaml"].statements(t) {
+		if st.Sid == "EventsToQueue" && !reflect.DeepEqual(st.Condition, map[string]map[string]any{"ArnLike": {"aws:SourceArn": "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/*"}}) {
+			t.Errorf("the key lets in %v: expected the account's rules of this Region, whatever they are called", st.Condition)
+		}
+	}
+}
+
+// TestTheKeyOpensTheLogs: what key.yaml lets CloudWatch Logs close are the log groups that may be given the key, where the stacks are
+// called as the parameters say.
+func TestTheKeyOpensTheLogs(t *testing.T) {
+	all := templates(t)
+	var patterns []string
+	for _, st := range all["infra/aws/key.yaml"].statements(t) {
+		if st.Sid == "Logs" {
+			patterns = texts(st.Condition["ArnLike"]["kms:EncryptionContext:aws:logs:arn"])
+		}
+	}
+	probe := regexp.MustCompile(`must begin with the chain's, such as ([a-z-]+)\.`)
+	var parameters map[string]struct{ Description string }
+	decode(t, all["infra/aws/probe.yaml"].Parameters, &parameters)
+	named := probe.FindStringSubmatch(parameters["KmsKeyArn"].Description)
+	if named == nil {
+		t.Fatalf("probe.yaml's KmsKeyArn: %q: expected what the stack must be called", parameters["KmsKeyArn"].Description)
+	}
+	logs := 0
+	for template, name := range map[string]string{"template.yaml": "fallback-chain", "infra/aws/probe.yaml": named[1]} {
+		for logical, r := range all[template].Resources {
+			if r.Type != "AWS::Logs::LogGroup" {
+				continue
+			}
+			logs++
+			var group struct{ LogGroupName string }
+			decode(t, r.Properties, &group)
+			arn := "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:" + strings.ReplaceAll(group.LogGroupName, "${AWS::StackName}", name)
+			if !slices.ContainsFunc(patterns, func(p string) bool {
+				begins, ok := strings.CutSuffix(strings.ReplaceAll(p, "${ChainStackName}", "fallback-chain"), "*")
+				return ok && strings.HasPrefix(arn, begins)
+			}) {
+				t.Errorf("%s: %s is %s: expected one of %v", template, logical, arn, patterns)
+			}
+		}
+	}
+	if logs < 19 {
+		t.Errorf("%d log groups", logs)
+	}
+}
+
+// TestClustersLetTheFunctionsIn: with the cluster's security group given, the functions' reach its API endpoint.
+func TestClustersLetTheFunctionsIn(t *testing.T) {
+	r := templates(t)["infra/aws/endpoints.yaml"].Resources["ClusterIngress"]
+	var in struct {
+		GroupID, SourceSecurityGroupID, IPProtocol string
+		FromPort, ToPort                           int
+	}
+	decode(t, r.Properties, &in)
+	if r.Type != "AWS::EC2::SecurityGroupIngress" || r.Condition != "HasCluster" || in.GroupID != "ClusterSecurityGroupId" || in.SourceSecurityGroupID != "FunctionSecurityGroupId" ||
+		in.IPProtocol != "tcp" || in.FromPort != 443 || in.ToPort != 443 {
+		t.Errorf("%+v of %+v", in, r)
 	}
 }

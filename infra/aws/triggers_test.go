@@ -57,11 +57,47 @@ func first(v []any) any {
 	return v[0]
 }
 
+// variants are what else an execution ends with: not admitted, in the graph's own words, and without an error, as the documentation has it.
+func variants(t *testing.T) map[string]json.RawMessage {
+	t.Helper()
+	definition, err := os.ReadFile(filepath.Join(root, "statemachine", "fallback.asl.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var machine struct {
+		States map[string]struct{ Error, Cause string }
+	}
+	decode(t, definition, &machine)
+	refused := machine.States["Refused"]
+	if refused.Error != "Refused" || refused.Cause == "" || strings.ContainsAny(refused.Cause, "\"\\\n<") {
+		t.Fatalf("%+v: expected a cause that a text can hold as it is", refused)
+	}
+	out := map[string]json.RawMessage{}
+	for name, change := range map[string]func(detail map[string]any){
+		"execution-refused":      func(d map[string]any) { d["error"], d["cause"] = refused.Error, refused.Cause },
+		"execution-failed-bare":  func(d map[string]any) { delete(d, "error"); delete(d, "cause") },
+		"execution-aborted-bare": func(d map[string]any) { delete(d, "error"); delete(d, "cause"); d["status"] = "ABORTED" },
+	} {
+		sample, err := os.ReadFile(filepath.Join(root, "events", "testdata", "execution-failed-by-graph.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var event map[string]any
+		decode(t, sample, &event)
+		change(event["detail"].(map[string]any))
+		if out[name], err = json.Marshal(event); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
+}
+
 // TestSamplesMatchTheirRules: each sample event is taken by the rules that are for it and by no other, and each rule has a sample.
 func TestSamplesMatchTheirRules(t *testing.T) {
-	const died, told, alarm, forward, seal = "ExecutionDiedRule", "NotRecoveredRule", "AlarmRule", "ForwardRule", "BackupWrittenRule"
+	const died, told, refused, alarm, forward, seal = "ExecutionDiedRule", "NotRecoveredRule", "RefusedRule", "AlarmRule", "ForwardRule", "BackupWrittenRule"
 	want := map[string][]string{
 		"execution-timed-out": {died, told}, "execution-aborted": {died, told}, "execution-failed-runtime": {died, told}, "execution-failed-by-graph": {died, told},
+		"execution-refused": {died, refused}, "execution-failed-bare": {died, told}, "execution-aborted-bare": {died, told},
 		"alarm-health-check": {alarm, forward}, "alarm-health-check-bare": {alarm, forward}, "alarm-health-check-first": {alarm, forward},
 		"alarm-probe": {alarm}, "alarm-probe-bare": {alarm},
 		// A wildcard takes a slash, too; the parser leaves the deeper one out.
@@ -83,6 +119,9 @@ func TestSamplesMatchTheirRules(t *testing.T) {
 			b = wrapped.Event
 		}
 		names, samples = append(names, strings.TrimSuffix(filepath.Base(f), ".json")), append(samples, b)
+	}
+	for name, v := range variants(t) {
+		names, samples = append(names, name), append(samples, v)
 	}
 	got := map[string][]string{}
 	all := templates(t)
