@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"fallbackchain.io/fallback/functions/restore"
@@ -16,6 +17,7 @@ import (
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/signal"
 	"fallbackchain.io/fallback/shared/step"
+	"fallbackchain.io/fallback/shared/volume"
 )
 
 // rehearse tells what the restore of the run's backup would meet on its target, before anything is created.
@@ -78,7 +80,7 @@ func verdict(out run.Rehearsal, policy plan.RehearsalPolicy) run.Rehearsal {
 func (h *Handler) input(ctx context.Context, s *step.Session) (in rehearsal.Input, notes []run.Finding, err error) {
 	w, v := s.Plan.Spec.Workload, *s.Plan.Spec.Inventory.Velero
 	in = rehearsal.Input{
-		Cluster: s.Cluster, Drill: s.Run.Mode == run.Drill, Run: s.Run.ID, Namespace: w.Namespace, Target: s.Target(), Spare: lease.Namespace,
+		Cluster: s.Cluster, Drill: s.Run.Mode == run.Drill, Evaluate: s.Run.Mode == run.Evaluate, Run: s.Run.ID, Namespace: w.Namespace, Target: s.Target(), Spare: lease.Namespace,
 		Velero: v, Now: s.Now(),
 	}
 	if e := s.Plan.Spec.Cluster.EKS; e != nil {
@@ -114,8 +116,31 @@ func (h *Handler) input(ctx context.Context, s *step.Session) (in rehearsal.Inpu
 			in.PersistentVolumes = append(in.PersistentVolumes, o)
 		}
 	}
+	required, more := workload(objects, w.Namespace, w.StatefulSet, in.Target)
+	in.Required, notes = required, append(notes, more...)
 	in.Objects = wanted(objects, in.Drill, w.Namespace, in.Target)
 	return in, notes, nil
+}
+
+// workload are the claims that the workload's StatefulSet uses, and why a drill would refuse to restore it.
+func workload(objects []*unstructured.Unstructured, namespace, name, target string) (claims []string, stops []run.Finding) {
+	stop := func(problem string) []run.Finding {
+		return []run.Finding{{Severity: run.Stop, Subject: "StatefulSet " + name, Problem: problem, Means: "a drill refuses the backup: its workload cannot be restored"}}
+	}
+	for _, o := range objects {
+		if o.GetKind() != "StatefulSet" || o.GetNamespace() != namespace || o.GetName() != name {
+			continue
+		}
+		st, err := cluster.Decode[appsv1.StatefulSet](o)
+		if err != nil {
+			return nil, stop("cannot be read: " + err.Error())
+		}
+		if _, why := restore.Neutralise(o, namespace, target); why != "" {
+			stops = stop(why)
+		}
+		return volume.ClaimNames(st), stops
+	}
+	return nil, stop("is not in the backup")
 }
 
 func ofNamespace(c *backup.Contents, namespace string) []run.BackupVolume {

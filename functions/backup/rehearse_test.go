@@ -1,10 +1,13 @@
 package backup
 
 import (
+	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
+	"fallbackchain.io/fallback/shared/backup"
 	"fallbackchain.io/fallback/shared/backup/backuptest"
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/run"
@@ -88,6 +91,52 @@ func TestRehearse(t *testing.T) {
 			}
 			if r.Phase != tc.phase || !found(r.Findings, run.Stop, tc.stop) || !strings.Contains(r.Message, "stop a restore") {
 				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestWhatADrillRefuses is found before, and told by an evaluate as well.
+func TestWhatADrillRefuses(t *testing.T) {
+	kept := func(by map[string]any) func(*backuptest.Spec) {
+		return func(s *backuptest.Spec) {
+			s.Change = map[string]func([]byte) []byte{"-volumeinfo.json.gz": func(b []byte) []byte {
+				var all []map[string]any
+				if err := json.Unmarshal(b, &all); err != nil {
+					t.Error(err)
+				}
+				delete(all[0], "csiSnapshotInfo")
+				maps.Copy(all[0], by)
+				b, _ = json.Marshal(all)
+				return b
+			}}
+		}
+	}
+	const onTheNode = `{"apiVersion":"apps/v1","kind":"StatefulSet","metadata":{"name":"near","namespace":"shop"},"spec":{"replicas":1,"selector":{"matchLabels":{"app":"n"}},` +
+		`"template":{"metadata":{"labels":{"app":"n"}},"spec":{"hostNetwork":true,"containers":[{"name":"n","image":"n"}]}}}}`
+	for name, tc := range map[string]struct {
+		spec        func(*backuptest.Spec)
+		statefulSet string
+		stop        string
+	}{
+		"a file-system backup": {kept(map[string]any{"backupMethod": backup.MethodPodVolumeBackup, "pvbInfo": map[string]any{"snapshotHandle": "k", "Phase": "Completed"}}), "pg",
+			"PersistentVolumeClaim data-pg-0: backup new holds its data as a file-system backup"},
+		"a skipped volume": {kept(map[string]any{"backupMethod": "", "skipped": true, "skippedReason": "policy"}), "pg", "PersistentVolumeClaim data-pg-0: backup new does not hold its data"},
+		"a workload on the node's network": {func(s *backuptest.Spec) { s.More = map[string][]string{"statefulsets.apps": {onTheNode}} }, "near",
+			"StatefulSet near: its pods use the node's own namespaces"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, mode := range []run.Mode{run.Drill, run.Evaluate} {
+				spec, p := taken("new", time.Hour), velero()
+				tc.spec(&spec)
+				p.Spec.Workload.StatefulSet = tc.statefulSet
+				r, w := rehearse(t, mode, p, backuptest.NewStore(spec), target()...)
+				if b := w.Run.Backup; b.Phase != run.Verified {
+					t.Fatalf("%s %s", b.Reason, b.Message)
+				}
+				if r.Phase != run.Refused || !found(r.Findings, run.Stop, tc.stop) {
+					t.Errorf("%s: %+v", mode, r)
+				}
 			}
 		})
 	}

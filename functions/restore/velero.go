@@ -179,8 +179,8 @@ func (p *composed) claims(ctx context.Context, required []string) error {
 		switch v := volumes[name]; {
 		case like[name] == nil:
 			return fault.Newf(fault.ObjectsMissing, "restore claim "+name, "backup %s does not hold it", p.contents.Name)
-		case !restorable(v.Method):
-			return fault.Newf(fault.NotQualified, "restore claim "+name, "backup %s %s", p.contents.Name, notRestorable(v.Method))
+		case !backup.DrillRestores(v.Method):
+			return fault.Newf(fault.NotQualified, "restore claim "+name, "backup %s %s", p.contents.Name, backup.NotInDrill(v.Method))
 		}
 	}
 	cs, err := readClasses(ctx, p.s, p.ch)
@@ -192,7 +192,7 @@ func (p *composed) claims(ctx context.Context, required []string) error {
 		is := was.DeepCopy()
 		is.Spec.VolumeName, is.Finalizers = "", nil
 		switch {
-		case restorable(v.Method):
+		case backup.DrillRestores(v.Method):
 			if err := cs.settle(ctx, is, v.Driver); err != nil {
 				return err
 			}
@@ -202,12 +202,12 @@ func (p *composed) claims(ctx context.Context, required []string) error {
 			}
 			p.done = append(p.done, snap)
 		case v.Method == backup.MethodPodVolumeBackup:
-			p.leftOut = append(p.leftOut, "PersistentVolumeClaim "+name+": "+notRestorable(v.Method)+" (it is restored empty)")
+			p.leftOut = append(p.leftOut, "PersistentVolumeClaim "+name+": "+backup.NotInDrill(v.Method)+" (it is restored empty)")
 			if err := cs.settle(ctx, is, ""); err != nil {
 				return err
 			}
 		default:
-			p.leftOut = append(p.leftOut, "PersistentVolumeClaim "+name+": "+notRestorable(v.Method)+" (it is restored without a volume)")
+			p.leftOut = append(p.leftOut, "PersistentVolumeClaim "+name+": "+backup.NotInDrill(v.Method)+" (it is restored without a volume)")
 			unbindable(is, p.s.Run.ID)
 		}
 		if v.Method == backup.MethodDataMovement {
@@ -222,20 +222,6 @@ func (p *composed) claims(ctx context.Context, required []string) error {
 		}
 	}
 	return nil
-}
-
-func restorable(method string) bool {
-	return method == backup.MethodCSISnapshot || method == backup.MethodDataMovement
-}
-
-func notRestorable(method string) string {
-	switch method {
-	case backup.MethodPodVolumeBackup:
-		return "holds its data as a file-system backup, which Velero restores with Pods only, and a drill restores no Pods"
-	case backup.MethodNativeSnapshot:
-		return "holds its data as a native snapshot, which Velero restores as a PersistentVolume object, and a drill restores none"
-	}
-	return "does not hold its data"
 }
 
 // unbindable makes a claim that no volume is ever made for or bound to.

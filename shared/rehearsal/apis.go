@@ -103,6 +103,7 @@ func (w *work) collisions(ctx context.Context) error {
 	ns, err := cluster.Get[corev1.Namespace](ctx, w.Cluster, cluster.Namespaces, "", w.Target)
 	switch {
 	case apierrors.IsNotFound(err):
+		w.claimsKnown = true
 		if !w.Drill {
 			w.found(run.Note, subject, "it is made anew, and everything in it", "does not exist")
 		}
@@ -136,6 +137,7 @@ func (w *work) existing(ctx context.Context) error {
 			continue
 		}
 		gk := it.object.GroupVersionKind().GroupKind().String()
+		w.claimsKnown = w.claimsKnown || gk == "PersistentVolumeClaim"
 		for _, name := range list {
 			w.have[gk+" "+w.Target+"/"+name] = true
 		}

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"fallbackchain.io/fallback/shared/backup"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/run"
 )
@@ -22,7 +23,7 @@ import (
 func (w *work) regions(ctx context.Context) error {
 	var stay []run.BackupVolume
 	for _, v := range w.Volumes {
-		if v.Method == methodCSI || v.Method == methodNative {
+		if v.Method == backup.MethodCSISnapshot || v.Method == backup.MethodNativeSnapshot {
 			stay = append(stay, v)
 		}
 	}

@@ -23,6 +23,8 @@ type Input struct {
 	Cluster *cluster.Client
 	// Drill restores into a namespace of its own, by Velero; otherwise missing objects come back into the workload's.
 	Drill bool
+	// Evaluate restores nothing: what the objects would meet is said as for a recover, and also what a drill of the backup refuses.
+	Evaluate bool
 	// Run is the run's ID.
 	Run string
 	// Namespace is the workload's, Target the one that is restored into.
@@ -33,6 +35,8 @@ type Input struct {
 	Backup            string
 	KubernetesVersion string
 	Volumes           []run.BackupVolume
+	// Required are the claims of the workload's StatefulSet: without their data there is nothing to restore.
+	Required []string
 	// PersistentVolumes of the backup, which tell where its volumes were.
 	PersistentVolumes []*unstructured.Unstructured
 	// Objects are what would be created, as it would be created, claims included.
@@ -60,6 +64,8 @@ type work struct {
 	targetExists bool
 	// have are the objects that exist in the target, by identity.
 	have map[string]bool
+	// claimsKnown: the claims of the target are among them, or it has none because it does not exist.
+	claimsKnown bool
 	// forbidden are the resources that this user may not create.
 	forbidden map[schema.GroupVersionResource]bool
 }
@@ -69,7 +75,7 @@ type work struct {
 func Rehearse(ctx context.Context, in Input) (Result, error) {
 	w := &work{Input: in, have: map[string]bool{}, forbidden: map[schema.GroupVersionResource]bool{}}
 	for _, look := range []func(context.Context) error{
-		w.version, w.apis, w.collisions, w.classes, w.drivers, w.regions, w.priorities, w.quotas, w.velero, w.ask,
+		w.version, w.apis, w.collisions, w.data, w.classes, w.drivers, w.regions, w.priorities, w.quotas, w.velero, w.ask,
 	} {
 		if err := look(ctx); err != nil {
 			return w.Result, err

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clienttesting "k8s.io/client-go/testing"
 
+	"fallbackchain.io/fallback/shared/backup"
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/rehearsal"
 	"fallbackchain.io/fallback/shared/run"
@@ -69,7 +70,7 @@ func rehearse(t *testing.T, drill bool, change func(*scene), later func(*steptes
 	if drill {
 		ns = "drill-x"
 	}
-	s.in = rehearsal.Input{Drill: drill, Run: "shop-drill-20261121020000-9f3c", Namespace: "shop", Target: ns, Spare: "fallback-chain", Backup: "b1",
+	s.in = rehearsal.Input{Drill: drill, Run: "shop-drill-20261121020000-9f3c", Namespace: "shop", Target: ns, Required: []string{"data-pg-0"}, Spare: "fallback-chain", Backup: "b1",
 		KubernetesVersion: steptest.Kubernetes, Volumes: []run.BackupVolume{{Namespace: "shop", Claim: "data-pg-0", Method: "CSISnapshot", Driver: driver, Handle: "h"}},
 		PersistentVolumes: []*unstructured.Unstructured{s.object(fmt.Sprintf(pv, "eu-west-1a"))},
 		Velero:            plan.Velero{Location: "s3://velero/shop", Namespace: "velero", StorageLocation: "default"}, Now: steptest.Start}
@@ -181,7 +182,8 @@ func TestFindings(t *testing.T) {
 		{"none", func(s *scene) { s.in.KubernetesVersion = "" }, []string{"Warning Kubernetes version"}, []string{"Warning Kubernetes version"}},
 		{"snapshots of another Region", func(s *scene) { s.in.Region = "eu-central-1" },
 			[]string{"Stop volumes of Region eu-west-1: 1 claims (data-pg-0) have snapshots in Region eu-west-1, and the target is in eu-central-1"}, []string{"Stop volumes of Region eu-west-1"}},
-		{"moved data of another Region", func(s *scene) { s.in.Region = "eu-central-1"; s.in.Volumes[0].Method = "CSISnapshotWithDataMovement" }, nil, nil},
+		{"moved data of another Region", func(s *scene) { s.in.Region = "eu-central-1"; s.in.Volumes[0].Method = backup.MethodDataMovement }, nil,
+			[]string{"Warning PersistentVolumeClaim data-pg-0"}},
 		{"an unknown Region", func(s *scene) { s.in.PersistentVolumes = nil }, []string{"Note Region: the Region of the volumes is not known"}, []string{"Note Region"}},
 		{"no location", without("location"), []string{"Stop BackupStorageLocation velero/default: does not exist"}, []string{"Warning BackupStorageLocation velero/default"}},
 		{"a location elsewhere", with("location", location("velero", "other", "Available", "2026-11-21T01:59:30Z")),
@@ -218,6 +220,61 @@ func TestFindings(t *testing.T) {
 			t.Run("recover", func(t *testing.T) { expect(t, rehearse(t, false, tc.change, nil), tc.recover...) })
 		})
 	}
+}
+
+// TestData: what the restore refuses is found before, and what a recover would make empty.
+func TestData(t *testing.T) {
+	const stop = "Stop PersistentVolumeClaim data-pg-0: backup b1 "
+	for _, tc := range []struct {
+		name   string
+		change func(*scene)
+		// drill is what a drill meets, warning tells that a recover meets something too.
+		drill   string
+		warning bool
+	}{
+		{"a CSI snapshot", func(*scene) {}, "", false},
+		{"moved data", func(s *scene) { s.in.Volumes[0].Method = backup.MethodDataMovement }, "", true},
+		{"a file-system backup", func(s *scene) { s.in.Volumes[0].Method = backup.MethodPodVolumeBackup }, stop + "holds its data as a file-system backup", true},
+		{"a native snapshot", func(s *scene) { s.in.Volumes[0].Method = backup.MethodNativeSnapshot }, stop + "holds its data as a native snapshot", true},
+		{"skipped", func(s *scene) { s.in.Volumes[0].Method = backup.MethodSkipped }, stop + "does not hold its data", true},
+		{"no data", func(s *scene) { s.in.Volumes = nil }, stop + "does not hold its data", true},
+		{"only another claim's", func(s *scene) { s.in.Volumes[0].Claim = "other" }, stop + "does not hold its data", true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			const warning = "Warning PersistentVolumeClaim data-pg-0: does not exist on the target"
+			stops, warns := 0, 0
+			look := func(drill bool, change func(*scene)) {
+				stops, warns = 0, 0
+				for _, f := range told(rehearse(t, drill, func(s *scene) { tc.change(s); change(s) }, nil)) {
+					switch {
+					case tc.drill != "" && strings.HasPrefix(f, tc.drill):
+						stops++
+					case strings.HasPrefix(f, warning):
+						warns++
+					case strings.Contains(f, "data-pg-0") && !strings.Contains(f, "Region"):
+						t.Errorf("%s", f)
+					}
+				}
+			}
+			check := func(what string, wantStops, wantWarns bool) {
+				t.Helper()
+				if stops > 1 || warns > 1 || (stops > 0) != wantStops || (warns > 0) != wantWarns {
+					t.Errorf("%s: %d stops, %d warnings", what, stops, warns)
+				}
+			}
+			refused := tc.drill != ""
+			look(true, func(*scene) {})
+			check("drill", refused, false)
+			look(false, func(s *scene) { s.in.Evaluate = true })
+			check("evaluate", refused, tc.warning)
+			look(false, func(*scene) {})
+			check("recover", false, tc.warning)
+			look(false, func(s *scene) { s.have["claim"] = wanted("shop")[1] })
+			check("recover beside the claim", false, false)
+		})
+	}
+	r := rehearse(t, true, func(s *scene) { s.in.Required = append(s.in.Required, "data-pg-1") }, nil)
+	expect(t, r, "Stop PersistentVolumeClaim data-pg-1: backup b1 does not hold it")
 }
 
 func TestWhereItAsks(t *testing.T) {

@@ -11,18 +11,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fallbackchain.io/fallback/shared/backup"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/volume"
-)
-
-// Velero's names of how a volume's data is kept
-// (https://github.com/vmware-tanzu/velero/blob/v1.18.3/internal/volume/volumes_information.go); a moved CSI snapshot has a name of
-// this program's.
-const (
-	methodCSI    = "CSISnapshot"
-	methodMoved  = "CSISnapshotWithDataMovement"
-	methodNative = "NativeSnapshot"
 )
 
 // claims are those that would be restored.
@@ -59,7 +51,7 @@ func (w *work) classes(ctx context.Context) error {
 		switch v, has := w.volumeOf(c.Name); {
 		case class == nil:
 			without[name] = append(without[name], c.Name)
-		case has && v.Driver != "" && (v.Method == methodCSI) && class.Provisioner != v.Driver:
+		case has && v.Driver != "" && v.Method == backup.MethodCSISnapshot && class.Provisioner != v.Driver:
 			w.found(run.Stop, "StorageClass "+class.Name, "the driver cannot make volumes of another driver's snapshots",
 				"is of driver %s, and the snapshot of claim %s of %s", class.Provisioner, c.Name, v.Driver)
 		}
@@ -109,7 +101,7 @@ const (
 func (w *work) drivers(ctx context.Context) error {
 	claims := map[string][]string{}
 	for _, v := range w.Volumes {
-		if (v.Method == methodCSI || v.Method == methodMoved) && v.Driver != "" {
+		if backup.DrillRestores(v.Method) && v.Driver != "" {
 			claims[v.Driver] = append(claims[v.Driver], v.Claim)
 		}
 	}
