@@ -29,6 +29,7 @@ func (l *live) drillTwice(t *testing.T) {
 		if r.Phase != run.Succeeded || r.Velero.Phase != string(velero.Completed) || r.Velero.Errors > 0 {
 			t.Fatalf("restore: %s %s %+v", r.Phase, r.Message, r.Velero)
 		}
+		d.doesNoHarm()
 		d.gate()
 		// Where the claims are bound at once, Velero gives their volumes production's reclaim policy; here they wait for their pods.
 		l.retainVolumes(t)

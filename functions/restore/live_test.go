@@ -70,6 +70,7 @@ func TestLiveVelero(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.retainVolumes(t)
+	l.deployActing(t)
 	l.backup(t, "shop-1")
 	t.Run("drill, and again", l.drillTwice)
 	t.Run("data is moved", l.dataIsMoved)
