@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fallbackchain.io/fallback/shared/cluster"
@@ -16,7 +17,7 @@ import (
 	"fallbackchain.io/fallback/shared/volume"
 )
 
-// await waits until the restored claims are bound and every pod of the StatefulSet is ready; where Velero restores, first for Velero.
+// await waits until the restored claims are bound, by those that nothing binds, and every pod of the StatefulSet is ready; where Velero restores, first for Velero.
 func await(ctx context.Context, s *step.Session) (run.Restore, error) {
 	if s.Run.Restore == nil {
 		return run.Restore{}, fault.Newf(fault.Internal, "await the restore", "it was not started")
@@ -46,7 +47,7 @@ func await(ctx context.Context, s *step.Session) (run.Restore, error) {
 		w.results(ctx)
 	case ok:
 		out.Phase, out.Reason = run.Succeeded, ""
-		out.Message = "the StatefulSet's claims are bound and its pods are ready"
+		out.Message = "the restored claims are bound and the StatefulSet's pods are ready"
 		if v := out.Velero; v != nil {
 			out.Message = fmt.Sprintf("Velero's Restore %s is %s with %d warnings, %s", v.Name, v.Phase, v.Warnings, out.Message)
 			if v.Warnings > 0 {
@@ -71,6 +72,8 @@ type awaited struct {
 	failed *failure
 	// harmless tells that what Velero made was read back and does no harm.
 	harmless bool
+	// classes are the cluster's, read when they are first needed.
+	classes *[]storagev1.StorageClass
 }
 
 type failure struct{ reason, message string }
@@ -92,7 +95,7 @@ func (w *awaited) look(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 	}
-	p, err := pending(ctx, w.s, *w.out)
+	p, err := w.pending(ctx)
 	if err != nil {
 		w.waits = []string{err.Error()}
 		return false, err
@@ -120,7 +123,8 @@ type progress struct {
 }
 
 // pending lists what is still waited for.
-func pending(ctx context.Context, s *step.Session, out run.Restore) (progress, error) {
+func (w *awaited) pending(ctx context.Context) (progress, error) {
+	s, out := w.s, w.out
 	var p progress
 	claims, err := cluster.List[corev1.PersistentVolumeClaim](ctx, s.Cluster, cluster.PersistentVolumeClaims, out.Namespace, metav1.ListOptions{})
 	if err != nil {
@@ -137,11 +141,17 @@ func pending(ctx context.Context, s *step.Session, out run.Restore) (progress, e
 	if f.StatefulSet == nil {
 		return p, fault.Newf(fault.ObjectsMissing, "wait for the restore", "StatefulSet %s/%s is gone", out.Namespace, s.Plan.Spec.Workload.StatefulSet)
 	}
-	for _, c := range volume.ClaimNames(f.StatefulSet) {
+	own := volume.ClaimNames(f.StatefulSet)
+	for _, c := range own {
 		if phase[c] != corev1.ClaimBound {
 			p.claims = append(p.claims, fmt.Sprintf("claim %s is %s", c, orNot(string(phase[c]))))
 		}
 	}
+	others, err := w.otherClaims(ctx, claims, own)
+	if err != nil {
+		return p, err
+	}
+	p.claims = append(p.claims, others...)
 	p.pods = f.Waiting()
 	node := map[string]string{}
 	for i := range f.Pods {

@@ -36,6 +36,15 @@ func TestAwaitVelero(t *testing.T) {
 		ns := "drill-" + w.Run.ID
 		w.Put(cluster.Services, "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: "+ns+", labels: {velero.io/restore-name: "+ns+"}}\nspec: {type: "+kind+", clusterIP: 10.0.0.9, ports: [{port: 80}]}")
 	}
+	// other is a claim beside the StatefulSet's, as Velero restores it.
+	other := func(w *steptest.World, class, more string) {
+		w.Put(cluster.StorageClasses, "{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: late}, provisioner: p, volumeBindingMode: WaitForFirstConsumer}")
+		w.Put(cluster.PersistentVolumeClaims, "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: files, namespace: drill-"+w.Run.ID+", labels: {fallbackchain.io/run: "+w.Run.ID+
+			"}"+more+"}, spec: {storageClassName: "+class+"}, status: {phase: Pending}}")
+	}
+	mount := func(w *steptest.World, phase string) {
+		w.Put(cluster.Pods, "{apiVersion: v1, kind: Pod, metadata: {name: web, namespace: drill-"+w.Run.ID+"}, spec: {volumes: [{name: f, persistentVolumeClaim: {claimName: files}}]}, status: {phase: "+phase+"}}")
+	}
 	for _, tc := range []struct {
 		name, status string
 		act          func(w *steptest.World)
@@ -53,6 +62,19 @@ func TestAwaitVelero(t *testing.T) {
 			ready(w)
 			w.Put(cluster.PersistentVolumeClaims, "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data-db-1, namespace: drill-"+w.Run.ID+"}\nstatus: {phase: Pending}")
 		}, phase: run.Running, says: "claim data-db-1 is Pending"},
+		{name: "another claim is not bound", status: completed, act: func(w *steptest.World) { ready(w); other(w, "fast", "") }, phase: run.Running, says: "claim files is Pending"},
+		{name: "another claim is never bound", status: completed, act: func(w *steptest.World) { ready(w); other(w, "fast", "") }, late: true, phase: run.Failed, reason: "BudgetExceeded",
+			says: "claim files is Pending"},
+		{name: "another claim's class is gone", status: completed, act: func(w *steptest.World) { ready(w); other(w, "gone", "") }, late: true, phase: run.Failed, reason: "BudgetExceeded",
+			says: `claim files is Pending: storage class "gone" does not exist`},
+		{name: "another claim waits for a pod that is not there", status: completed, act: func(w *steptest.World) { ready(w); other(w, "late", "") }, phase: run.Succeeded},
+		{name: "another claim waits for a pod that has ended", status: completed, act: func(w *steptest.World) { ready(w); other(w, "late", ""); mount(w, "Succeeded") }, phase: run.Succeeded},
+		{name: "another claim waits for a pod that is there", status: completed, act: func(w *steptest.World) { ready(w); other(w, "late", ""); mount(w, "Pending") }, phase: run.Running, says: "claim files is Pending"},
+		{name: "another claim has no data", status: completed, act: func(w *steptest.World) { ready(w); other(w, "fast", ", annotations: {fallbackchain.io/without-data: x}") }, phase: run.Succeeded},
+		{name: "a claim that was not restored", status: completed, act: func(w *steptest.World) {
+			ready(w)
+			w.Put(cluster.PersistentVolumeClaims, "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: files, namespace: drill-"+w.Run.ID+"}, status: {phase: Pending}}")
+		}, phase: run.Succeeded},
 		{name: "data is moved", status: "phase: WaitingForPluginOperations, restoreItemOperationsAttempted: 1", act: func(w *steptest.World) { ready(w); download(w, "InProgress") }, phase: run.Running, says: "data of claim data-db-0"},
 		{name: "completed before its data", status: completed, act: func(w *steptest.World) { ready(w); download(w, "InProgress") }, phase: run.Running, says: "data of claim data-db-0"},
 		{name: "data was moved", status: completed, act: func(w *steptest.World) { ready(w); download(w, "Completed") }, phase: run.Succeeded},

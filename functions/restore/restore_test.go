@@ -316,7 +316,7 @@ func TestAwait(t *testing.T) {
 		phase   run.Phase
 		message string
 	}{
-		{name: "everything is there", phase: run.Succeeded, message: "the StatefulSet's claims are bound and its pods are ready", act: func(w *steptest.World) {
+		{name: "everything is there", phase: run.Succeeded, message: "the restored claims are bound and the StatefulSet's pods are ready", act: func(w *steptest.World) {
 			bound(w, "data-pg-0", "Bound")
 			bound(w, "data-pg-1", "Bound")
 			pod(w, "pg-0", "True")

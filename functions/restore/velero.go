@@ -203,11 +203,13 @@ func (p *composed) claims(ctx context.Context, required []string) error {
 			p.done = append(p.done, snap)
 		case v.Method == backup.MethodPodVolumeBackup:
 			p.leftOut = append(p.leftOut, "PersistentVolumeClaim "+name+": "+backup.NotInDrill(v.Method)+" (it is restored empty)")
+			markWithoutData(is, p.s.Run.ID)
 			if err := cs.settle(ctx, is, ""); err != nil {
 				return err
 			}
 		default:
 			p.leftOut = append(p.leftOut, "PersistentVolumeClaim "+name+": "+backup.NotInDrill(v.Method)+" (it is restored without a volume)")
+			markWithoutData(is, p.s.Run.ID)
 			unbindable(is, p.s.Run.ID)
 		}
 		if v.Method == backup.MethodDataMovement {

@@ -112,6 +112,33 @@ func TestStartVelero(t *testing.T) {
 	}
 }
 
+// TestAClaimWithoutData beside the StatefulSet's is restored so that nothing binds it, and so that nobody waits for it.
+func TestAClaimWithoutData(t *testing.T) {
+	w, store := veleroWorld(t, backuptest.Spec{More: map[string][]string{"persistentvolumeclaims": {
+		`{"apiVersion":"v1","kind":"PersistentVolumeClaim","metadata":{"name":"scratch","namespace":"shop"},"spec":{"storageClassName":"fast","resources":{"requests":{"storage":"1Gi"}}}}`}}})
+	out, err := start(t, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "PersistentVolumeClaim scratch: does not hold its data (it is restored without a volume)"; !slices.Contains(out.LeftOut, want) {
+		t.Errorf("%q, expected %q", out.LeftOut, want)
+	}
+	contents, err := backup.Read(t.Context(), store, "b1", w.Run.Backup.Listing, "shop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := restored(t, w, contents.Objects)
+	c := &unstructured.Unstructured{Object: normal(t, got["PersistentVolumeClaim scratch"])}
+	class, _, _ := unstructured.NestedString(c.Object, "spec", "storageClassName")
+	if c.GetAnnotations()["fallbackchain.io/without-data"] != w.Run.ID || class != "" || c.GetLabels()["fallbackchain.io/run"] != w.Run.ID {
+		t.Errorf("%v", c.Object)
+	}
+	with := &unstructured.Unstructured{Object: normal(t, got["PersistentVolumeClaim data-db-0"])}
+	if len(with.GetAnnotations()) > 0 || with.GetLabels()["fallbackchain.io/run"] != w.Run.ID {
+		t.Errorf("%v", with.Object)
+	}
+}
+
 // volumeinfo edits the first volume of the backup.
 func volumeinfo(edit func(v map[string]any)) map[string]func([]byte) []byte {
 	return map[string]func([]byte) []byte{"-volumeinfo.json.gz": func(b []byte) []byte {

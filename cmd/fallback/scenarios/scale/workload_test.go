@@ -216,8 +216,8 @@ func count(t *testing.T, ns string) map[string]int {
 func complete(t *testing.T, what string, got map[string]int) {
 	t.Helper()
 	t.Logf("%s has %v", what, got)
-	if got["objects"] != objects || got["claims"] != claims {
-		t.Errorf("%s has %v, expected %d objects and %d claims", what, got, objects, claims)
+	if got["objects"] != objects || got["claims"] != claims || got["bound"] != claims {
+		t.Errorf("%s has %v, expected %d objects and %d claims, all bound", what, got, objects, claims)
 	}
 }
 
