@@ -57,6 +57,9 @@ func await(ctx context.Context, s *step.Session) (run.Restore, error) {
 	case s.Over(out.Deadline):
 		out.Phase, out.Reason = run.Failed, string(fault.BudgetExceeded)
 		out.Message = fmt.Sprintf("not restored within %s: %s", s.Plan.Spec.Drill.RestoreBudget, few(w.waits))
+		if v := out.Velero; v != nil && v.Warnings+v.Errors > 0 {
+			w.results(ctx)
+		}
 	default:
 		out.Phase, out.Message = run.Running, few(w.waits)
 	}

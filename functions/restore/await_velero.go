@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -204,8 +205,8 @@ func (w *awaited) readBack(ctx context.Context) error {
 	return nil
 }
 
-// results adds warnings and errors by item, from the file that Velero leaves beside the backups. What cannot be read is said, and
-// changes nothing about the verdict.
+// results adds warnings and errors by item, from the file that Velero leaves beside the backups, and that Velero removes when the teardown deletes
+// the Restore: what the section has no room for is kept as evidence. What cannot be read or kept is said, and changes nothing about the verdict.
 func (w *awaited) results(ctx context.Context) {
 	if w.out.Velero == nil {
 		return
@@ -226,6 +227,14 @@ func (w *awaited) results(ctx context.Context) {
 		lines = append(lines, "the results cannot be read: "+err.Error())
 	}
 	v.Items = run.Few(lines, resultItems, listRunes)
+	if len(r.Errors)+len(r.Warnings) > 0 && !slices.Equal(v.Items, lines) {
+		if v.Evidence, err = w.s.Keep(ctx, ResultsFile, r); err != nil {
+			v.Evidence = nil // it was written perhaps, and not read back
+			v.Items = append(v.Items, run.Short("the rest was not kept: "+err.Error(), listRunes))
+		} else {
+			v.ItemCount = len(r.Errors) + len(r.Warnings)
+		}
+	}
 	w.out.Velero = &v
 	if len(r.Errors) > 0 {
 		w.out.Message += ": " + strings.Join(run.Few(r.Errors, 3, listRunes), "; ")

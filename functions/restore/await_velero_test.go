@@ -2,6 +2,7 @@ package restore_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/run"
+	"fallbackchain.io/fallback/shared/step"
 	"fallbackchain.io/fallback/shared/steptest"
 	"fallbackchain.io/fallback/shared/velero"
 )
@@ -70,7 +72,10 @@ func TestAwaitVelero(t *testing.T) {
 		{name: "another claim waits for a pod that is not there", status: completed, act: func(w *steptest.World) { ready(w); other(w, "late", "") }, phase: run.Succeeded},
 		{name: "another claim waits for a pod that has ended", status: completed, act: func(w *steptest.World) { ready(w); other(w, "late", ""); mount(w, "Succeeded") }, phase: run.Succeeded},
 		{name: "another claim waits for a pod that is there", status: completed, act: func(w *steptest.World) { ready(w); other(w, "late", ""); mount(w, "Pending") }, phase: run.Running, says: "claim files is Pending"},
-		{name: "another claim has no data", status: completed, act: func(w *steptest.World) { ready(w); other(w, "fast", ", annotations: {fallbackchain.io/without-data: x}") }, phase: run.Succeeded},
+		{name: "another claim has no data", status: completed, act: func(w *steptest.World) {
+			ready(w)
+			other(w, "fast", ", annotations: {fallbackchain.io/without-data: x}")
+		}, phase: run.Succeeded},
 		{name: "a claim that was not restored", status: completed, act: func(w *steptest.World) {
 			ready(w)
 			w.Put(cluster.PersistentVolumeClaims, "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: files, namespace: drill-"+w.Run.ID+"}, status: {phase: Pending}}")
@@ -139,6 +144,85 @@ func TestAwaitVelero(t *testing.T) {
 				if d := cmp.Diff([]string{"error: error restoring services/x/web: no", "warning: w"}, got.Velero.Items); d != "" {
 					t.Error(d)
 				}
+			}
+		})
+	}
+}
+
+// TestResultsAreKept: the section has the first of them, cut; the evidence has all, and is there when Velero's own are gone.
+func TestResultsAreKept(t *testing.T) {
+	many := map[string][]string{}
+	for i := range 200 {
+		many["ns"] = append(many["ns"], fmt.Sprintf("item %d: %s", i, strings.Repeat("x", 400)))
+	}
+	text := func(v any) []byte { b, _ := json.Marshal(v); return backuptest.Gzip(b) }
+	for name, tc := range map[string]struct {
+		status  string
+		late    bool
+		results []byte
+		count   int
+		noPlace bool
+	}{
+		"few":                      {status: "{phase: PartiallyFailed, errors: 1}", results: text(map[string]any{"errors": map[string]any{"velero": []string{"short"}}})},
+		"one that is long":         {status: "{phase: PartiallyFailed, errors: 1}", results: text(map[string]any{"errors": map[string]any{"velero": []string{strings.Repeat("x", 161)}}}), count: 1},
+		"many":                     {status: "{phase: PartiallyFailed, errors: 1, warnings: 200}", results: text(map[string]any{"errors": map[string]any{"velero": []string{"no"}}, "warnings": map[string]any{"namespaces": many}}), count: 201},
+		"many, and out of time":    {status: "{phase: Completed, warnings: 200}", late: true, results: text(map[string]any{"warnings": map[string]any{"namespaces": many}}), count: 200},
+		"many, and no place of it": {status: "{phase: PartiallyFailed, errors: 1}", results: text(map[string]any{"errors": map[string]any{"namespaces": many}}), noPlace: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, store := veleroWorld(t, backuptest.Spec{})
+			w.Env.Evidence = step.EvidenceFiles{Dir: t.TempDir()}
+			if tc.noPlace {
+				w.Env.Evidence = nil
+			}
+			out, err := start(t, w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := w.Get(velero.Restores, "velero", out.Velero.Name)
+			r.Object["status"] = steptest.Object(t, "apiVersion: v1\nkind: X\nstatus: "+tc.status).Object["status"]
+			b, _ := json.Marshal(r.Object)
+			w.Put(velero.Restores, string(b))
+			ns := "drill-" + w.Run.ID
+			w.Put(cluster.StatefulSets, "apiVersion: apps/v1\nkind: StatefulSet\nmetadata: {name: db, namespace: "+ns+", labels: {velero.io/restore-name: "+ns+"}}\nspec: {replicas: 2, template: {spec: {containers: [{name: db}]}}}")
+			store.Set(velero.ResultsKey(out.Velero.Name), tc.results)
+			at := w.Now().Add(200 * time.Millisecond)
+			out.Deadline = &at
+			if tc.late {
+				w.Pass(time.Second)
+			}
+			w.Run.Restore = &out
+			got, err := (&restore.Handler{Env: w.Env}).Handle(t.Context(), "await", "AwaitRestore", w.Run)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Phase != run.Failed || !run.Fits(got) || len(got.Velero.Items) == 0 {
+				t.Errorf("%+v %+v", got, got.Velero)
+			}
+			e := got.Velero.Evidence
+			if (e != nil) != (tc.count > 0) || got.Velero.ItemCount != tc.count {
+				t.Fatalf("evidence %+v of %d items, expected %d", e, got.Velero.ItemCount, tc.count)
+			}
+			if last := got.Velero.Items[len(got.Velero.Items)-1]; strings.HasPrefix(last, "the rest was not kept: ") != tc.noPlace {
+				t.Errorf("%q", got.Velero.Items)
+			}
+			if e == nil {
+				return
+			}
+			w.Run.Restore = &got
+			s, err := w.Env.Open(t.Context(), "X", w.Run)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var all velero.Results
+			if err := s.Recall(t.Context(), restore.ResultsFile, e, &all); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(all.Errors) + len(all.Warnings); n != tc.count {
+				t.Errorf("%d are kept, expected %d", n, tc.count)
+			}
+			if tc.count >= 200 && all.Warnings[199] != many["ns"][199] {
+				t.Errorf("it is cut: %q", all.Warnings[199])
 			}
 		})
 	}

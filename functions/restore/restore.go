@@ -34,6 +34,9 @@ const (
 	listRunes   = 160
 )
 
+// ResultsFile is the evidence of what Velero said by item, where the section cannot hold it.
+const ResultsFile = "restore-results.json"
+
 // isolated refuses to restore into a namespace whose quarantine was not verified at the plan's level.
 func isolated(s *step.Session) error {
 	q, level := s.Run.Quarantine, string(s.Plan.Spec.Quarantine.Level)

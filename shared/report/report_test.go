@@ -103,6 +103,24 @@ func veleroDrill() Input {
 		}}
 }
 
+// TestAllItems: where the section has only some of what Velero said by item, the report names the file with all.
+func TestAllItems(t *testing.T) {
+	in := veleroDrill()
+	in.Run.Restore.Velero.ItemCount = 212
+	in.Run.Restore.Velero.Evidence = &run.Evidence{URI: "s3://journals/runs/x/evidence/restore-results.json", Digest: "sha256:22"}
+	rep := Build(in)
+	for name, render := range map[string]func() ([]byte, error){"json": rep.JSON, "md": rep.Markdown, "html": rep.HTML} {
+		want := "all 212: s3://journals/runs/x/evidence/restore-results.json"
+		if name == "json" {
+			want = `"uri": "s3://journals/runs/x/evidence/restore-results.json"`
+		}
+		got, err := render()
+		if err != nil || !strings.Contains(string(got), want) || !strings.Contains(string(got), "sha256:22") {
+			t.Errorf("%s does not say %q: %v", name, want, err)
+		}
+	}
+}
+
 func TestGolden(t *testing.T) {
 	for name, in := range map[string]Input{"demoted-recovery": demotedRecovery(), "drill-said-no": drillThatSaidNo(), "velero-drill": veleroDrill()} {
 		rep := Build(in)

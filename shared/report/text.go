@@ -215,7 +215,8 @@ The API server was asked about {{.Asked}} objects by its own dry run{{with .Aske
 {{end}}{{end}}{{end}}{{define "velero"}}
 Velero's Restore {{.Name}} of backup {{.Backup}}: {{orNone .Phase}}, {{count .ItemsRestored "item" "items"}} of {{.TotalItems}}, {{count .Warnings "warning" "warnings"}}, {{count .Errors "error" "errors"}}, {{count .HooksFailed "failed hook" "failed hooks"}}.{{if .DataDownloads}} Awaited {{count .DataDownloads "DataDownload" "DataDownloads"}}, {{.DataDownloadsDone}} done.{{end}}
 {{range .Items}}
-- {{cell .}}{{end}}
+- {{cell .}}{{end}}{{if .Evidence}}
+- all {{.ItemCount}}: {{.Evidence.URI}} ({{.Evidence.Digest}}){{end}}
 {{end}}{{define "undo"}}{{if .Message}}
 {{.Message}}
 {{end}}{{range .DataRestored}}

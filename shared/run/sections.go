@@ -313,6 +313,9 @@ type VeleroRestore struct {
 	DataDownloadsDone int `json:"dataDownloadsDone,omitempty"`
 	// Items are warnings and errors by item, the first of them.
 	Items []string `json:"items,omitempty"`
+	// Evidence holds all of them, in full, when Items are cut; ItemCount counts them.
+	Evidence  *Evidence `json:"evidence,omitempty"`
+	ItemCount int       `json:"itemCount,omitempty"`
 }
 
 // Check is one validation query on one pod.

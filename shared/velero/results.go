@@ -12,7 +12,8 @@ import (
 // Results are the warnings and errors of a restore by item
 // (https://github.com/vmware-tanzu/velero/blob/v1.18.3/pkg/util/results/result.go).
 type Results struct {
-	Errors, Warnings []string
+	Errors   []string `json:"errors,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // ResultsPrefix and ResultsKey are where the results of a restore are in the bucket, relative to the location
