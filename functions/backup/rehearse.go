@@ -118,6 +118,7 @@ func (h *Handler) input(ctx context.Context, s *step.Session) (in rehearsal.Inpu
 	}
 	required, more := workload(objects, w.Namespace, w.StatefulSet, in.Target)
 	in.Required, notes = required, append(notes, more...)
+	notes = append(notes, hooks(contents.Objects, w.Namespace)...)
 	in.Objects = wanted(objects, in.Drill, w.Namespace, in.Target)
 	return in, notes, nil
 }

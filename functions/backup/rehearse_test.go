@@ -142,6 +142,43 @@ func TestWhatADrillRefuses(t *testing.T) {
 	}
 }
 
+// TestRestoreHooks do not run, and this is said.
+func TestRestoreHooks(t *testing.T) {
+	pod := func(name, annotation string) string {
+		return `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"` + name + `","namespace":"shop","annotations":{"` + annotation + `":"x"}},"spec":{"containers":[{"name":"c","image":"c"}]}}`
+	}
+	template := func(annotation string) string {
+		return `{"metadata":{"annotations":{"` + annotation + `":"x"}},"spec":{"containers":[{"name":"c","image":"c"}]}}`
+	}
+	for name, tc := range map[string]struct {
+		more map[string][]string
+		want string
+	}{
+		"none":                    {nil, ""},
+		"a backup's hook":         {map[string][]string{"pods": {pod("p", "post.hook.backup.velero.io/command")}}, ""},
+		"a command in a pod":      {map[string][]string{"pods": {pod("p", "post.hook.restore.velero.io/command")}}, "carried by Pod p:"},
+		"a container for pods":    {map[string][]string{"pods": {pod("p", "init.hook.restore.velero.io/container-image"), pod("q", "init.hook.restore.velero.io/container-image")}}, "carried by Pod q, Pod p:"},
+		"a Deployment's template": {map[string][]string{"deployments.apps": {`{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d","namespace":"shop"},"spec":{"template":` + template("post.hook.restore.velero.io/command") + `}}`}}, "carried by Deployment d:"},
+		"a CronJob's template": {map[string][]string{"cronjobs.batch": {`{"apiVersion":"batch/v1","kind":"CronJob","metadata":{"name":"c","namespace":"shop"},"spec":{"jobTemplate":{"spec":{"template":` +
+			template("post.hook.restore.velero.io/command") + `}}}}`}}, "carried by CronJob c:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, mode := range []run.Mode{run.Drill, run.Evaluate} {
+				spec := taken("new", time.Hour)
+				spec.More = tc.more
+				r, _ := rehearse(t, mode, velero(), backuptest.NewStore(spec), target()...)
+				if tc.want == "" {
+					if found(r.Findings, run.Warning, "restore hooks") {
+						t.Errorf("%s: %+v", mode, r.Findings)
+					}
+				} else if !found(r.Findings, run.Warning, "restore hooks: "+tc.want) || r.Phase != run.Passed {
+					t.Errorf("%s: %+v", mode, r)
+				}
+			}
+		})
+	}
+}
+
 // TestABackupThatWasChanged after it was verified is not used, by whatever name.
 func TestABackupThatWasChanged(t *testing.T) {
 	store := backuptest.NewStore(taken("new", time.Hour))
