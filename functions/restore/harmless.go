@@ -1,8 +1,9 @@
 package restore
 
 import (
-	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -143,9 +144,26 @@ func harmful(o *unstructured.Unstructured, namespace string) string {
 		delete(is["metadata"].(map[string]any), f)
 	}
 	if p := mergepatch.Make(was, is, reflect.DeepEqual); len(p) > 0 {
-		return fmt.Sprintf("it still has what a drill must not have: %v", p)
+		return "it still has what a drill must not have in " + strings.Join(fields(p), ", ")
 	}
 	return actedOn(o)
+}
+
+// fields are the paths of what a merge patch would change. Its values are told to nobody: a list is in it as a whole, and containers have
+// passwords in their environment.
+func fields(patch map[string]any) []string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(patch)) {
+		inner, ok := patch[k].(map[string]any)
+		if !ok || len(inner) == 0 {
+			out = append(out, k)
+			continue
+		}
+		for _, f := range fields(inner) {
+			out = append(out, k+"."+f)
+		}
+	}
+	return out
 }
 
 func actedOn(o *unstructured.Unstructured) string {

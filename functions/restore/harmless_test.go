@@ -65,3 +65,26 @@ func TestHarmful(t *testing.T) {
 		})
 	}
 }
+
+// What is wrong is named by its fields: values, and a password is one, are in no fault and so in no report.
+func TestHarmfulTellsNoValues(t *testing.T) {
+	for want, text := range map[string]string{
+		"spec.template.spec.containers": "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a, namespace: d}, spec: {replicas: 1, template: {spec: {containers: [{name: a, " +
+			"env: [{name: PASSWORD, value: s3cret}], ports: [{containerPort: 1, hostPort: 1}]}]}}}}",
+		"spec.suspend": "{apiVersion: batch/v1, kind: CronJob, metadata: {name: a, namespace: d}, spec: {schedule: '* * * * *', jobTemplate: {spec: {template: {spec: {containers: " +
+			"[{name: a, env: [{name: PASSWORD, value: s3cret}]}]}}}}}}",
+		"spec.externalIPs, spec.ports, spec.type": "{apiVersion: v1, kind: Service, metadata: {name: a, namespace: d}, spec: {type: NodePort, externalIPs: [192.0.2.1], ports: [{port: 80, nodePort: 30080}]}}",
+	} {
+		j, err := yaml.YAMLToJSON([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &unstructured.Unstructured{}
+		if err := o.UnmarshalJSON(j); err != nil {
+			t.Fatal(err)
+		}
+		if why := harmful(o, "d"); why != "it still has what a drill must not have in "+want {
+			t.Errorf("%q, expected the fields %s alone", why, want)
+		}
+	}
+}
