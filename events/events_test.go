@@ -141,6 +141,15 @@ func TestEventAsText(t *testing.T) {
 	}
 }
 
+// TestACompositeAlarmStartsNothing: not even one that a rule has a plan for. So admit need not read composite alarms.
+func TestACompositeAlarmStartsNothing(t *testing.T) {
+	raw := fmt.Sprintf(`{"plan":{"name":"shop","uri":"s3://plans/plans/shop.yaml"},"event":%s}`, sample(t, "alarm-composite.json"))
+	e, err := registry(t, machine).Parse([]byte(raw))
+	if _, ok := e.(NoOp); !ok || err != nil {
+		t.Errorf("%T %+v, %v; want a NoOp", e, e, err)
+	}
+}
+
 // TestEveryMistakeAtOnce names, for each parser, an input with many mistakes and the fields its error must name.
 func TestEveryMistakeAtOnce(t *testing.T) {
 	for _, c := range []struct {
