@@ -10,31 +10,32 @@ import (
 	"fallbackchain.io/fallback/shared/run"
 )
 
-// Claims remembers which runs were counted.
+// Claims remembers which ends of runs were counted.
 type Claims interface {
 	// Take keeps the document under the run, unless there is one: first tells whether it is this one, also when the answer to
 	// an earlier try was lost.
 	Take(ctx context.Context, runID, name string, document []byte) (first bool, err error)
 }
 
-// claimName is the document's name beside the run's report.
-const claimName = "metrics.json"
+// claim is the document's name beside the run's report.
+func claim(o run.Outcome) string { return "metrics-" + string(o) + ".json" }
 
-// Once counts each run once: Report is tried again after a lost answer, redriven, and done anew by the janitor.
+// Once counts each run once an outcome. Report is tried again after a lost answer, redriven, and done anew by the janitor: that counts
+// nothing twice. A run that the janitor ended as Aborted and somebody redrove may end Dirty; that has to be counted, or its alarm is silent.
 type Once struct {
 	Claims Claims
 	// Out is the function's standard output.
 	Out io.Writer
 }
 
-// Count writes the run's line, unless the run was counted before. The claim comes first: what ends the process between the two loses the
-// line, and nothing counts a run twice. (CloudWatch itself delivers at least once.)
+// Count writes the run's line, unless the run was counted with this outcome before. The claim comes first: what ends the process between the two loses the
+// line, and nothing counts an end twice. (CloudWatch itself delivers at least once.)
 func (o Once) Count(ctx context.Context, r Run) error {
 	doc, err := r.Document()
 	if err != nil {
 		return fault.New(fault.Internal, "count the run", err)
 	}
-	first, err := o.Claims.Take(ctx, r.ID, claimName, doc)
+	first, err := o.Claims.Take(ctx, r.ID, claim(r.Outcome), doc)
 	if err != nil || !first {
 		return err
 	}

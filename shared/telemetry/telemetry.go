@@ -21,7 +21,7 @@ const (
 )
 
 // The metrics. Runs counts the runs that wrote a report; each of them counts in one of the outcomes, or in none when it was an
-// evaluation. RunsSkipped are not among Runs: they did nothing. The objectives come with what was measured against them.
+// evaluation. A run that is redriven after its report and ends otherwise counts once more. RunsSkipped are not among Runs: they did nothing. The objectives come with what was measured against them.
 const (
 	Runs                = "Runs"
 	RunsRecovered       = "RunsRecovered"

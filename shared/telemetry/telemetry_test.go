@@ -135,7 +135,7 @@ func (c *claims) Take(_ context.Context, runID, name string, doc []byte) (bool, 
 	return c.taken[k] == string(doc), nil
 }
 
-// TestOnce: however often a run is reported, it is counted once, by whoever comes first.
+// TestOnce: however often a run is reported, it is counted once an outcome, by whoever comes first.
 func TestOnce(t *testing.T) {
 	c := &claims{taken: map[string]string{}}
 	var out bytes.Buffer
@@ -157,8 +157,16 @@ func TestOnce(t *testing.T) {
 	if err := o.Count(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
+	// The first run is redriven, and ends Dirty.
+	r.Outcome = run.Dirty
+	for range 2 {
+		r.At = r.At.Add(time.Second)
+		if err := o.Count(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 2 || lines[0] != c.taken["a/metrics.json"] || !strings.Contains(lines[1], `"RunsDirty":1`) {
+	if len(lines) != 3 || lines[0] != c.taken["a/metrics-Recovered.json"] || !strings.Contains(lines[1], `"RunsDirty":1`) || lines[2] != c.taken["a/metrics-Dirty.json"] {
 		t.Errorf("wrote %q", lines)
 	}
 }

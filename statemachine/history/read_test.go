@@ -69,6 +69,20 @@ func TestNewest(t *testing.T) {
 			h.exit("Task", "Admit", `{"n":2}`)
 			h.plain(types.HistoryEventTypeExecutionAborted)
 		}, "Admit", `{"n":2}`, 1},
+		{"redriven, and dead again in the same state, which was not entered again", func(h *written) {
+			h.enter("Task", "Admit", `{"n":1}`)
+			h.exit("Task", "Admit", `{"n":2}`)
+			h.enter("Task", "TakeLease", `{"n":3}`)
+			h.plain(types.HistoryEventTypeLambdaFunctionScheduled, types.HistoryEventTypeExecutionAborted, types.HistoryEventTypeExecutionRedriven)
+			h.plain(types.HistoryEventTypeLambdaFunctionScheduled, types.HistoryEventTypeExecutionTimedOut)
+		}, "TakeLease", `{"n":3}`, 2},
+		{"redriven, and dead again further on", func(h *written) {
+			h.enter("Task", "Admit", `{"n":1}`)
+			h.plain(types.HistoryEventTypeExecutionAborted, types.HistoryEventTypeExecutionRedriven, types.HistoryEventTypeLambdaFunctionScheduled)
+			h.exit("Task", "Admit", `{"n":2}`)
+			h.enter("Task", "TakeLease", `{"n":3}`)
+			h.plain(types.HistoryEventTypeExecutionAborted)
+		}, "TakeLease", `{"n":3}`, 1},
 		{"a truncated input does not count", func(h *written) {
 			h.enter("Task", "Admit", `{"n":1}`)
 			h.enter("Choice", "AdmitPhase", `{"n":`)

@@ -34,6 +34,8 @@ type Translator struct {
 	failed  time.Time
 	// left is when the state was left; zero while the run is in it.
 	left time.Time
+	// redriven is when a dead execution was taken up again, until it is known in which state.
+	redriven time.Time
 
 	ended bool
 	res   walk.Result
@@ -50,15 +52,21 @@ func NewTranslator(m *graph.Machine, emit func(walk.Event)) *Translator {
 // Add takes the next event of the history.
 func (t *Translator) Add(e types.HistoryEvent) {
 	at := aws.ToTime(e.Timestamp)
+	if e.Type == types.HistoryEventTypeExecutionRedriven {
+		t.redrive(at)
+		return
+	}
 	if kind, ok := strings.CutSuffix(string(e.Type), "StateEntered"); ok && e.StateEnteredEventDetails != nil {
 		t.enter(at, graph.Kind(kind), e.StateEnteredEventDetails)
 		return
 	}
 	if strings.HasSuffix(string(e.Type), "StateExited") && e.StateExitedEventDetails != nil {
+		t.again()
 		t.left = at
 		t.res.Output = raw(e.StateExitedEventDetails.Output)
 		return
 	}
+	t.again()
 	switch e.Type {
 	case types.HistoryEventTypeLambdaFunctionScheduled, types.HistoryEventTypeTaskScheduled:
 		t.retried()
@@ -77,11 +85,33 @@ func (t *Translator) Add(e types.HistoryEvent) {
 
 func (t *Translator) enter(at time.Time, kind graph.Kind, d *types.StateEnteredEventDetails) {
 	name := aws.ToString(d.Name)
-	t.leave(at, name)
+	if t.redriven.IsZero() {
+		t.leave(at, name)
+	}
+	t.redriven = time.Time{}
 	t.state, t.kind, t.entered, t.left = name, kind, at, time.Time{}
 	t.input, t.section, t.failure, t.attempt = raw(d.Input), nil, nil, 0
 	t.res.Output = t.input
 	t.send(walk.Event{At: at, Kind: walk.Entered})
+}
+
+// redrive takes back that the execution ended. Its history goes on in the state that it died in
+// (https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html), whether that is entered once more or not.
+func (t *Translator) redrive(at time.Time) {
+	t.redriven, t.ended = at, false
+	t.res.Terminal, t.res.Succeeded, t.res.Error, t.res.Cause = "", false, "", ""
+}
+
+// again begins the state anew that a redriven execution goes on in without entering it.
+func (t *Translator) again() {
+	if t.redriven.IsZero() {
+		return
+	}
+	t.entered, t.left, t.redriven = t.redriven, time.Time{}, time.Time{}
+	t.section, t.failure, t.attempt = nil, nil, 0
+	if t.state != "" {
+		t.send(walk.Event{At: t.entered, Kind: walk.Entered})
+	}
 }
 
 // retried tells of a failed try when another one follows.

@@ -103,6 +103,30 @@ func TestTranslate(t *testing.T) {
 			h.plain(types.HistoryEventTypeExecutionSucceeded)
 		}, []string{"Entered HoldDown   0", "Exited HoldDown FromTheFuture waited until 2026-11-20T02:06:12Z 0", "Entered FromTheFuture   0",
 			"Exited FromTheFuture Evaluated  0", "Entered Evaluated   0", "Ended Evaluated   0"}, walk.Result{Succeeded: true, Terminal: "Evaluated"}},
+		{"stopped in a task and redriven: the task is scheduled again", func(h *written) {
+			h.enter("Task", "Admit", `{}`)
+			h.plain(types.HistoryEventTypeLambdaFunctionScheduled, types.HistoryEventTypeTaskStateAborted, types.HistoryEventTypeExecutionAborted)
+			h.plain(types.HistoryEventTypeExecutionRedriven, types.HistoryEventTypeLambdaFunctionScheduled, types.HistoryEventTypeLambdaFunctionSucceeded)
+			h.exit("Task", "Admit", `{}`)
+			h.enter("Choice", "AdmitPhase", `{}`)
+			h.plain(types.HistoryEventTypeExecutionTimedOut)
+		}, []string{"Entered Admit   0", "Ended Admit  Aborted 0", "Entered Admit   0", "Exited Admit AdmitPhase  0", "Entered AdmitPhase   0", "Ended AdmitPhase  States.Timeout 0"},
+			walk.Result{Error: "States.Timeout"}},
+		{"redriven, and the state is entered again", func(h *written) {
+			h.enter("Fail", "ReportFailed", `{}`)
+			h.add(types.HistoryEvent{Type: types.HistoryEventTypeExecutionFailed, ExecutionFailedEventDetails: &types.ExecutionFailedEventDetails{Error: aws.String("ReportFailed")}})
+			h.plain(types.HistoryEventTypeExecutionRedriven)
+			h.enter("Fail", "ReportFailed", `{}`)
+			h.add(types.HistoryEvent{Type: types.HistoryEventTypeExecutionFailed, ExecutionFailedEventDetails: &types.ExecutionFailedEventDetails{Error: aws.String("ReportFailed")}})
+		}, []string{"Entered ReportFailed   0", "Ended ReportFailed  ReportFailed 0", "Entered ReportFailed   0", "Ended ReportFailed  ReportFailed 0"},
+			walk.Result{Terminal: "ReportFailed", Error: "ReportFailed"}},
+		{"stopped between two states and redriven", func(h *written) {
+			h.enter("Task", "Admit", `{}`)
+			h.exit("Task", "Admit", `{}`)
+			h.plain(types.HistoryEventTypeExecutionAborted, types.HistoryEventTypeExecutionRedriven)
+			h.enter("Succeed", "Skipped", `{}`)
+			h.plain(types.HistoryEventTypeExecutionSucceeded)
+		}, []string{"Entered Admit   0", "Ended Admit  Aborted 0", "Entered Skipped   0", "Ended Skipped   0"}, walk.Result{Succeeded: true, Terminal: "Skipped"}},
 		{"a choice whose deployed rules differ has no reason", func(h *written) {
 			h.enter("Choice", "ByMode", `{"mode":"drill"}`)
 			h.exit("Choice", "ByMode", `{"mode":"drill"}`)

@@ -1,9 +1,14 @@
 package history
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+
+	"fallbackchain.io/fallback/statemachine/chain"
 	"fallbackchain.io/fallback/statemachine/graph"
 	"fallbackchain.io/fallback/statemachine/walk"
 )
@@ -37,5 +42,32 @@ func TestVisitsGatherRounds(t *testing.T) {
 	}
 	if v := got[3]; v.State != "Report" || v.Reason != "" || v.Duration != 0 {
 		t.Errorf("the state that is under way: %+v", v)
+	}
+}
+
+// TestVisitsOfARedriven: the state that the execution died in is there twice, as it died and as it went on.
+func TestVisitsOfARedriven(t *testing.T) {
+	m, err := chain.Fallback().Expand()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &paged{size: 100}
+	p.events.enter("Task", "Admit", `{}`)
+	p.events.plain(types.HistoryEventTypeLambdaFunctionScheduled, types.HistoryEventTypeExecutionAborted, types.HistoryEventTypeExecutionRedriven,
+		types.HistoryEventTypeLambdaFunctionScheduled)
+	p.events.exit("Task", "Admit", `{}`)
+	p.events.enter("Choice", "AdmitPhase", `{}`)
+	p.events.exit("Choice", "AdmitPhase", `{}`)
+	p.events.enter("Task", "Report", `{}`)
+	es, err := Events(t.Context(), p, ofShop, m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, v := range Visits(es) {
+		got = append(got, fmt.Sprintf("%s %q %q %s", v.State, v.Reason, v.Next, v.Duration))
+	}
+	if want := []string{`Admit "Aborted" "" 2s`, `Admit "" "Report" 2s`, `Report "" "" 0s`}; !slices.Equal(got, want) {
+		t.Errorf("visits %q, want %q", got, want)
 	}
 }

@@ -9,15 +9,18 @@ Standard input: commands, one JSON object a line; the server ends with it.
   {"ended": {"execution", "seconds"}}                       an execution that has ended did so this much earlier: nobody has to wait.
 
 The engine is moto's own (moto.stepfunctions.parser); only its Lambda client is replaced, because moto runs functions in containers; and
-for speed a definition and a JSONPath are parsed once each (what was parsed keeps nothing of an execution). Waits are real.
+for speed a definition and a JSONPath are parsed once each (what was parsed keeps nothing of an execution). Waits are real. RedriveExecution
+is added.
 """
 
+import copy
 import datetime
 import functools
 import io
 import json
 import logging
 import sys
+import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -26,6 +29,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from moto.core.config import default_user_config
+from moto.core.exceptions import AWSError
+from moto.core.responses import ActionResult
 from moto.eks.models import eks_backends
 from moto.events.models import Rule, events_backends
 from moto.events.utils import EventTemplateParser
@@ -33,6 +38,8 @@ from moto.kms.models import kms_backends
 from moto.kms.utils import ECDSAPrivateKey
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.sns.models import sns_backends
+from moto.stepfunctions.parser.api import ExecutionStatus, HistoryEventType
+from moto.stepfunctions.parser.asl.component.common.flow.start_at import StartAt
 from moto.stepfunctions.parser.asl.component.common.path import result_path
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
@@ -97,6 +104,37 @@ def ended(execution):
     found.stop_date -= datetime.timedelta(seconds=execution["seconds"])
 
 
+class NotRedrivable(AWSError):
+    TYPE = "ExecutionNotRedrivable"
+    STATUS = 400
+
+
+def redrive_execution(self):
+    """RedriveExecution, which moto lacks: the same execution goes on in the state that it died in, with the input of that state, and its
+    history is appended to (https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html)."""
+    execution = self.stepfunction_backend.describe_execution(self._get_param("executionArn"))
+    if execution.status not in ("FAILED", "TIMED_OUT", "ABORTED"):
+        raise NotRedrivable(f"the execution is {execution.status}.")
+    events = execution.exec_worker.env.event_manager
+    entered = [e["stateEnteredEventDetails"] for e in events.get_event_history() if "stateEnteredEventDetails" in e][-1]
+    worker = execution._get_start_execution_worker()
+    program = copy.copy(worker._get_evaluation_entrypoint())
+    program.start_at = StartAt(start_at_name=entered["name"])
+    env = worker.env = worker._get_evaluation_environment()
+    env.event_manager = events
+    env.states.reset(json.loads(entered["input"]))
+    events.add_event(context=env.event_history_context, event_type=HistoryEventType.ExecutionRedriven)
+
+    def go():
+        program.eval(env)
+        worker._execution_communication.terminated()
+
+    execution.exec_worker, execution.exec_status = worker, ExecutionStatus.RUNNING
+    execution.stop_date = execution.error = execution.cause = None
+    threading.Thread(target=go, daemon=True).start()
+    return ActionResult({"redriveDate": datetime.datetime.now(tz=datetime.timezone.utc)})
+
+
 def with_stop_date(describe):
     """DescribeExecution of moto leaves out when an execution timed out."""
 
@@ -158,6 +196,7 @@ def main():
     json_path.parse = functools.lru_cache(maxsize=None)(json_path.parse)
     AmazonStateLanguageParser.parse = staticmethod(functools.lru_cache(AmazonStateLanguageParser.parse))
     StepFunctionResponse.describe_execution = with_stop_date(StepFunctionResponse.describe_execution)
+    StepFunctionResponse.redrive_execution = redrive_execution
     ECDSAPrivateKey.sign = sign
     Rule.send_to_targets = with_targets(Rule.send_to_targets, functions)
     default_user_config["stepfunctions"] = {"execute_state_machine": True}

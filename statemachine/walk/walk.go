@@ -233,7 +233,7 @@ func (w *walker) checkpoint(next string, doc any) error {
 		return err
 	}
 	if err := w.Checkpoint(next, raw); err != nil {
-		return fmt.Errorf("walk: the run's state before %q could not be written down: %w", next, err)
+		return fmt.Errorf("walk: the checkpoint before %q failed: %w", next, err)
 	}
 	return nil
 }

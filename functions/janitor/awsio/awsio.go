@@ -1,6 +1,21 @@
 // Package awsio takes the janitor's requests in AWS: it reads from Step Functions where an execution died, has the janitor
 // finish the run, and keeps in S3 how far it came, so that a second delivery of a request finishes nothing twice and an
 // invocation that is cut short is continued by the next.
+//
+// A person may redrive a dead execution at any time for 14 days: it goes on in the state that it died in, under the same name and ARN,
+// and its history is appended to (https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html). So an execution can die
+// more than once, and each death, told by its stop date, is finished on its own: the mark of another death counts for nothing. Before each
+// state of its walk the janitor looks whether the execution is still dead of the same death, and leaves the run to a redrive otherwise.
+//
+// One step remains in which both can work: the one that the janitor has begun, a minute at most, and what Step Functions is late with
+// (DescribeExecution is eventually consistent, https://docs.aws.amazon.com/step-functions/latest/apireference/API_DescribeExecution.html).
+// The lease does not part them, because both are the same run. It does no harm: the steps that the janitor has are those with which the run
+// itself would end, each is idempotent and works from the journal, in which every change of the run stands before it is made. What is
+// undone under the run's feet fails its gate, and the run undoes the rest; when it is the lease that was released, the run's next change
+// is refused, and it ends without one, or Dirty with the names of what is left.
+//
+// What a redrive does in this graph: a state that the execution was stopped or timed out in is entered again. A Fail state fails
+// again, and so does whatever ended by one, ReportFailed too: that run's report the janitor writes.
 package awsio
 
 import (
@@ -43,6 +58,8 @@ type Mark struct {
 	Next  string          `json:"next,omitempty"`
 	State json.RawMessage `json:"state,omitempty"`
 	At    time.Time       `json:"at"`
+	// Died is when the execution stopped: of which of its deaths the mark is.
+	Died time.Time `json:"died,omitzero"`
 	// End is set when the run is finished.
 	End *Result `json:"end,omitempty"`
 }
@@ -55,7 +72,7 @@ const (
 	Finished Action = "Finished"
 	// AlreadyFinished: an earlier delivery of the request did it.
 	AlreadyFinished Action = "AlreadyFinished"
-	// Ignored: the execution is not dead (somebody redrove it), or succeeded.
+	// Ignored: the execution is not dead, or not any more (somebody redrove it), or succeeded.
 	Ignored Action = "Ignored"
 )
 
@@ -98,67 +115,103 @@ func (h *Handler) HandleRaw(ctx context.Context, payload json.RawMessage) (Resul
 		return Result{}, fault.Newf(fault.InputInvalid, "read the janitor request",
 			"executionArn is %q, runId %q: expected an execution of %s and its run", req.ExecutionARN, req.RunID, h.MachineARN)
 	}
+	died, why, err := h.dead(ctx, req)
+	if err != nil || why != "" {
+		return Result{Action: Ignored, RunID: req.RunID, Reason: why}, err
+	}
 	var mark Mark
 	if err := h.Marks.Load(ctx, req.RunID, &mark); err != nil {
 		return Result{}, err
 	}
-	w := &work{Handler: h, request: req}
-	switch {
-	case mark.End != nil:
+	w := &work{Handler: h, request: req, died: died.at}
+	var res walk.Result
+	switch same := mark.Died.Equal(died.at); {
+	case same && mark.End != nil:
 		out := *mark.End
 		out.Action = AlreadyFinished
 		return out, nil
-	case mark.Next != "":
+	case same && mark.Next != "":
 		// Another invocation was cut short. It had waited until the functions were quiet, and its own steps ended with it.
-		res, err := w.resume(ctx, mark.Next, mark.State)
-		return w.ended(ctx, res, err)
+		res, err = w.resume(ctx, mark.Next, mark.State)
+	default:
+		res, err = w.begin(ctx, died)
 	}
-	dead, stopped, why, err := h.dead(ctx, req)
-	if err != nil || why != "" {
-		return Result{Action: Ignored, RunID: req.RunID, Reason: why}, err
-	}
-	j := &janitor.Handler{Resume: w.resume, Sleep: h.Sleep, Quiesce: janitor.LongestFunction}
-	if !stopped.IsZero() {
-		j.Quiesce = min(max(janitor.LongestFunction-h.Now().Sub(stopped), 0), janitor.LongestFunction)
-	}
-	res, err := j.Finish(ctx, dead)
 	return w.ended(ctx, res, err)
 }
 
-// dead reads where an execution stopped, and when; why says that there is nothing to finish.
-func (h *Handler) dead(ctx context.Context, req events.Janitor) (d janitor.Dead, stopped time.Time, why string, err error) {
-	op := "describe " + req.ExecutionARN
+// death is how an execution ended that did not end by its graph, or only by ReportFailed.
+type death struct {
+	// at is zero when Step Functions does not say it.
+	at    time.Time
+	input string
+}
+
+// dead tells when an execution died; why says that it did not, and there is nothing to finish.
+func (h *Handler) dead(ctx context.Context, req events.Janitor) (d death, why string, err error) {
 	x, err := h.Executions.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: aws.String(req.ExecutionARN)})
 	if err != nil {
-		return d, stopped, "", awsfault.Fault(op, err)
+		return d, "", awsfault.Fault("describe "+req.ExecutionARN, err)
 	}
 	switch x.Status {
 	case types.ExecutionStatusFailed, types.ExecutionStatusTimedOut, types.ExecutionStatusAborted:
-	default:
-		return d, stopped, "the execution is " + string(x.Status), nil
+		return death{aws.ToTime(x.StopDate), aws.ToString(x.Input)}, "", nil
 	}
-	if d.Next, d.State, err = history.Newest(ctx, h.Executions, req.ExecutionARN); err != nil {
-		return d, stopped, "", err
-	}
-	if d.Next == "" { // it died before its first state
-		d.Next, d.State = chain.Fallback().Start, json.RawMessage(aws.ToString(x.Input))
-	}
-	var r run.Run
-	if err := json.Unmarshal(d.State, &r); err != nil || r.ID != req.RunID {
-		return d, stopped, "", fault.New(fault.InputInvalid, op, errors.Join(err, errors.New("its state is not run "+req.RunID)))
-	}
-	return d, aws.ToTime(x.StopDate), "", nil
+	return d, "the execution is " + string(x.Status), nil
 }
 
 // work is one request under way.
 type work struct {
 	*Handler
 	request events.Janitor
+	// died is the death that is finished.
+	died time.Time
 	// walked are the events of the janitor's own walk.
 	walked []walk.Event
 }
 
-// resume walks the graph from a state on and marks each state before it begins.
+// begin takes the run up where the execution died.
+func (w *work) begin(ctx context.Context, d death) (walk.Result, error) {
+	next, state, err := history.Newest(ctx, w.Executions, w.request.ExecutionARN)
+	if err != nil {
+		return walk.Result{}, err
+	}
+	if next == "" { // it died before its first state
+		next, state = chain.Fallback().Start, json.RawMessage(d.input)
+	}
+	var r run.Run
+	if err := json.Unmarshal(state, &r); err != nil || r.ID != w.request.RunID {
+		return walk.Result{}, fault.New(fault.InputInvalid, "read the state of "+w.request.ExecutionARN,
+			errors.Join(err, errors.New("it is not the state of run "+w.request.RunID)))
+	}
+	j := &janitor.Handler{Resume: w.resume, Sleep: w.Sleep, Quiesce: janitor.LongestFunction}
+	if !d.at.IsZero() {
+		j.Quiesce = min(max(janitor.LongestFunction-w.Now().Sub(d.at), 0), janitor.LongestFunction)
+	}
+	return j.Finish(ctx, janitor.Dead{Next: next, State: state})
+}
+
+// redriven ends the janitor's walk: the run goes on without it.
+type redriven struct{ why string }
+
+func (e *redriven) Error() string { return "the run was redriven: " + e.why }
+
+// still returns a redriven error unless the execution is still dead of the same death.
+func (w *work) still(ctx context.Context) error {
+	now, why, err := w.dead(ctx, w.request)
+	switch {
+	case err != nil:
+		return err
+	case why == "" && !now.at.Equal(w.died):
+		why = "the execution died again at " + now.at.UTC().Format(time.RFC3339Nano)
+	}
+	if why != "" {
+		return &redriven{why}
+	}
+	return nil
+}
+
+// resume walks the graph from a state on. Before each state it looks whether somebody redrove the execution, and marks the state; the
+// first time is after the functions were waited for.
 func (w *work) resume(ctx context.Context, state string, input json.RawMessage) (walk.Result, error) {
 	return walk.Resume(ctx, walk.Options{
 		Graph: chain.Fallback(), Handlers: w.Steps(w.visits), Now: w.Now, Sleep: w.Sleep,
@@ -167,9 +220,17 @@ func (w *work) resume(ctx context.Context, state string, input json.RawMessage) 
 			if next == "" {
 				return nil // ended writes the last mark
 			}
-			return w.Marks.Save(ctx, w.request.RunID, Mark{Next: next, State: state, At: w.Now().UTC()})
+			if err := w.still(ctx); err != nil {
+				return err
+			}
+			return w.mark(ctx, Mark{Next: next, State: state})
 		},
 	}, state, input)
+}
+
+func (w *work) mark(ctx context.Context, m Mark) error {
+	m.At, m.Died = w.Now().UTC(), w.died
+	return w.Marks.Save(ctx, w.request.RunID, m)
 }
 
 // visits are the dead execution's, and then the janitor's own.
@@ -185,8 +246,12 @@ func (w *work) visits(ctx context.Context, _ run.Run) ([]report.Visit, error) {
 	return append(history.Visits(es), history.Visits(w.walked)...), nil
 }
 
-// ended marks the run as finished.
+// ended marks the run as finished, unless it was redriven.
 func (w *work) ended(ctx context.Context, res walk.Result, err error) (Result, error) {
+	var again *redriven
+	if errors.As(err, &again) {
+		return Result{Action: Ignored, RunID: w.request.RunID, Reason: again.Error()}, nil
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -195,5 +260,5 @@ func (w *work) ended(ctx context.Context, res walk.Result, err error) (Result, e
 		return Result{}, fault.New(fault.Internal, "read the end of run "+w.request.RunID, err)
 	}
 	out := Result{Action: Finished, RunID: w.request.RunID, Outcome: r.Ended(res.Terminal), Terminal: res.Terminal, Reason: res.Cause}
-	return out, w.Marks.Save(ctx, w.request.RunID, Mark{At: w.Now().UTC(), End: &out})
+	return out, w.mark(ctx, Mark{End: &out})
 }

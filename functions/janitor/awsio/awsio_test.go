@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+	"github.com/aws/smithy-go"
 
 	"fallbackchain.io/fallback/events"
 	"fallbackchain.io/fallback/functions/janitor"
@@ -38,11 +40,9 @@ type executions struct {
 	input  string
 	events []types.HistoryEvent
 	err    error
-	calls  int
 }
 
 func (e *executions) DescribeExecution(context.Context, *sfn.DescribeExecutionInput, ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error) {
-	e.calls++
 	return &sfn.DescribeExecutionOutput{Status: e.status, StopDate: e.stop, Input: aws.String(e.input)}, e.err
 }
 
@@ -57,6 +57,22 @@ func (e *executions) GetExecutionHistory(_ context.Context, in *sfn.GetExecution
 func (e *executions) entered(state, input string) {
 	e.events = append(e.events, types.HistoryEvent{Id: int64(len(e.events) + 1), Timestamp: aws.Time(noon), Type: types.HistoryEventTypeTaskStateEntered,
 		StateEnteredEventDetails: &types.StateEnteredEventDetails{Name: &state, Input: &input}})
+}
+
+// redriven: somebody redrives it.
+func (e *executions) redriven() {
+	e.status, e.stop = types.ExecutionStatusRunning, nil
+	e.plain(types.HistoryEventTypeExecutionRedriven)
+}
+
+// died: it dies, of whatever.
+func (e *executions) died(at time.Time) {
+	e.status, e.stop = types.ExecutionStatusTimedOut, &at
+	e.plain(types.HistoryEventTypeExecutionTimedOut)
+}
+
+func (e *executions) plain(kind types.HistoryEventType) {
+	e.events = append(e.events, types.HistoryEvent{Id: int64(len(e.events) + 1), Timestamp: aws.Time(noon), Type: kind})
 }
 
 // marks keeps documents as JSON, as S3 does. full makes every save after the first n fail.
@@ -233,13 +249,182 @@ func TestCutShort(t *testing.T) {
 	if got := strings.Join(*did, ", "); !strings.HasPrefix(got, "rollback/await, lease/release, report/report") {
 		t.Errorf("did %s", got)
 	}
-	if x.calls != 1 {
-		t.Errorf("described %d times, want once: the mark knows the rest", x.calls)
-	}
 	var mark Mark
-	if err := m.Load(t.Context(), runID, &mark); err != nil || mark.End == nil || mark.Next != "" {
+	if err := m.Load(t.Context(), runID, &mark); err != nil || mark.End == nil || mark.Next != "" || !mark.Died.Equal(at) {
 		t.Errorf("the last mark is %+v, %v", mark, err)
 	}
+}
+
+// TestRedriven: somebody redrives the execution while the janitor is about to finish the run, or has finished it.
+func TestRedriven(t *testing.T) {
+	const (
+		before = "AwaitVolumeAttachmentSync"
+		walked = "rollback/start, rollback/await, rollback/await, lease/release, report/report"
+	)
+	died := noon.Add(-20 * time.Second)
+	again := noon.Add(-5 * time.Second)
+	// at has something happen when the janitor first does so.
+	at := func(h *Handler, did *[]string, what string, do func()) {
+		once := sync.OnceFunc(do)
+		sleep, steps := h.Sleep, h.Steps
+		h.Sleep = func(ctx context.Context, d time.Duration) error {
+			err := sleep(ctx, d)
+			if what == "wait" {
+				once()
+			}
+			return err
+		}
+		h.Steps = func(visits VisitsFunc) map[string]walk.Handler {
+			out := steps(visits)
+			for f, step := range out {
+				out[f] = func(ctx context.Context, in json.RawMessage) (json.RawMessage, error) {
+					section, err := step(ctx, in)
+					if slices.Contains(*did, what) {
+						once()
+					}
+					return section, err
+				}
+			}
+			return out
+		}
+	}
+	did := func(t *testing.T, did *[]string, want string) {
+		t.Helper()
+		var steps []string
+		for _, d := range *did {
+			if strings.Contains(d, "/") || strings.HasPrefix(d, "wait") {
+				steps = append(steps, d)
+			}
+		}
+		if got := strings.Join(steps, ", "); got != want {
+			t.Errorf("did\n%s\nwant\n%s", got, want)
+		}
+		*did = nil
+	}
+	handle := func(t *testing.T, h *Handler, action Action, reason string) Result {
+		t.Helper()
+		res, err := h.HandleRaw(t.Context(), payload(t, request()))
+		if err != nil || res.Action != action || !strings.Contains(res.Reason, reason) {
+			t.Errorf("%+v, %v; want %s with the reason %q", res, err, action, reason)
+		}
+		return res
+	}
+	t.Run("during the quiet wait", func(t *testing.T) {
+		x := &executions{}
+		x.entered(before, state(""))
+		x.died(died)
+		h, m, doing := setup(x, undone())
+		at(h, doing, "wait", x.redriven)
+		handle(t, h, Ignored, "the run was redriven: the execution is RUNNING")
+		did(t, doing, "wait 40s")
+		if len(m.list) != 0 {
+			t.Errorf("marked %v", m.list)
+		}
+	})
+	t.Run("during the quiet wait, and dead again", func(t *testing.T) {
+		x := &executions{}
+		x.entered(before, state(""))
+		x.died(died)
+		h, _, doing := setup(x, undone())
+		at(h, doing, "wait", func() { x.redriven(); x.died(again) })
+		handle(t, h, Ignored, "the run was redriven: the execution died again at 2026-11-20T11:59:55Z")
+		did(t, doing, "wait 40s")
+		// Its own event.
+		handle(t, h, Finished, "")
+		did(t, doing, "wait 55s, "+walked)
+	})
+	t.Run("in mid-walk", func(t *testing.T) {
+		x := &executions{}
+		x.entered(before, state(""))
+		x.died(died)
+		h, _, doing := setup(x, undone())
+		at(h, doing, "rollback/await", x.redriven)
+		handle(t, h, Ignored, "the run was redriven")
+		did(t, doing, "wait 40s, rollback/start, rollback/await")
+		// The event of the first death comes once more while the run goes on, and when it has died again.
+		handle(t, h, Ignored, "the execution is RUNNING")
+		did(t, doing, "")
+		x.died(again)
+		handle(t, h, Finished, "")
+		did(t, doing, "wait 55s, rollback/start, rollback/await, lease/release, report/report") // the first answer of await was given before
+		handle(t, h, AlreadyFinished, "")
+		did(t, doing, "")
+	})
+	t.Run("finished before it took a lease, redriven, and dead again", func(t *testing.T) {
+		x := &executions{}
+		x.entered("HoldDown", state(""))
+		x.died(died)
+		h, _, doing := setup(x, undone())
+		if res := handle(t, h, Finished, ""); res.Outcome != run.Aborted {
+			t.Errorf("%+v, want Aborted", res)
+		}
+		did(t, doing, "wait 40s, report/report")
+		x.redriven()
+		x.entered("TakeLease", state(""))
+		x.entered(before, state(`,"lease":{"phase":"Held"}`))
+		handle(t, h, Ignored, "the execution is RUNNING")
+		x.died(again)
+		if res := handle(t, h, Finished, ""); res.Outcome != run.RolledBack {
+			t.Errorf("%+v, want RolledBack", res)
+		}
+		did(t, doing, "wait 55s, "+walked)
+		handle(t, h, AlreadyFinished, "")
+		did(t, doing, "")
+	})
+	t.Run("finished, redriven, dead again, and what is left cannot be undone", func(t *testing.T) {
+		x := &executions{}
+		x.entered("Admit", state(""))
+		x.died(died)
+		script := undone()
+		script["rollback/await"] = []string{`{"phase":"Incomplete"}`}
+		h, _, doing := setup(x, script)
+		handle(t, h, Finished, "")
+		did(t, doing, "wait 40s, report/report")
+		x.redriven()
+		x.entered(before, state(""))
+		x.died(again)
+		if res := handle(t, h, Finished, ""); res.Outcome != run.Dirty {
+			t.Errorf("%+v, want Dirty", res)
+		}
+		did(t, doing, "wait 55s, rollback/start, rollback/await, report/report") // the lease is kept
+	})
+	t.Run("cut short, then redriven", func(t *testing.T) {
+		x := &executions{}
+		x.entered(before, state(""))
+		x.died(died)
+		h, m, doing := setup(x, undone())
+		m.full = 4
+		if _, err := h.HandleRaw(t.Context(), payload(t, request())); fault.From(err).Code != fault.Unavailable {
+			t.Fatalf("%v: expected Unavailable, so that Lambda delivers the request again", err)
+		}
+		did(t, doing, "wait 40s, rollback/start, rollback/await")
+		m.full = 0
+		x.redriven()
+		handle(t, h, Ignored, "the execution is RUNNING")
+		did(t, doing, "")
+		// What it died in now counts, not what the mark says.
+		x.entered("ReadOnlyTransactionPhase", state(`,"gate":{"phase":"Passed"}`))
+		x.died(again)
+		if res := handle(t, h, Finished, ""); res.Outcome != run.Recovered {
+			t.Errorf("%+v, want Recovered", res)
+		}
+		did(t, doing, "wait 55s, lease/release, report/report")
+	})
+	t.Run("nobody can tell", func(t *testing.T) {
+		x := &executions{}
+		x.entered(before, state(""))
+		x.died(died)
+		h, _, doing := setup(x, undone())
+		at(h, doing, "rollback/start", func() { x.err = &smithy.GenericAPIError{Code: "ThrottlingException"} })
+		if _, err := h.HandleRaw(t.Context(), payload(t, request())); fault.From(err).Code != fault.Throttled {
+			t.Errorf("%v: expected Throttled, so that Lambda delivers the request again", err)
+		}
+		did(t, doing, "wait 40s, rollback/start")
+		x.err = nil
+		handle(t, h, Finished, "")
+		// The step after which nobody could tell is not marked, and done once more.
+		did(t, doing, walked)
+	})
 }
 
 func TestRefuses(t *testing.T) {

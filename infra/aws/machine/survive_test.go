@@ -135,57 +135,89 @@ func (b *bed) status(t *testing.T, execution string) []byte {
 	return out
 }
 
-// finishes delivers the event of a dead execution, twice, and waits for the janitor.
-func (b *bed) finishes(t *testing.T, execution string, status types.ExecutionStatus) {
+// finishes delivers the event of a dead execution, twice, and waits for the janitor, which ends the run in this outcome.
+func (b *bed) finishes(t *testing.T, execution string, status types.ExecutionStatus, outcome run.Outcome) {
 	t.Helper()
 	if x := b.await(t, execution); x.Status != status {
 		t.Fatalf("the execution is %s, want %s", x.Status, status)
 	}
 	b.quiet() // no function of the run works any more
 	b.cloud.Ended(execution, 2*time.Minute)
-	event, since := b.status(t, execution), len(b.answers(t))
-	for range 2 {
-		b.happens(t, event)
+	since := len(b.finished(t, execution))
+	b.passes(t, execution)
+	b.passes(t, execution)
+	if did := b.finishedSince(t, execution, since, 2); did[0].Action != awsio.Finished || did[1].Action != awsio.AlreadyFinished || did[0].Outcome != outcome {
+		t.Errorf("the janitor did %+v, want %s, then nothing", did, outcome)
 	}
-	for _, passed := range b.takes(t, since, 2) {
-		if passed.Action != intake.Passed {
-			t.Fatalf("intake: %+v", passed)
-		}
-	}
-	b.quiet()
-	var did []awsio.Action
-	for _, c := range b.host.Calls() {
-		var res awsio.Result
-		if c.Function == stackName+"-JanitorFunction" && strings.Contains(string(c.Payload), execution) {
-			if err := json.Unmarshal(c.Answer, &res); err != nil || c.Failed {
-				t.Fatalf("the janitor: %s", c.Answer)
-			}
-			did = append(did, res.Action)
-		}
-	}
-	if !slices.Equal(did, []awsio.Action{awsio.Finished, awsio.AlreadyFinished}) {
-		t.Errorf("the janitor did %v", did)
-	}
-	r := b.report(t, execution[strings.LastIndex(execution, ":")+1:])
-	if r.FinishedBy != "janitor" || r.Outcome != run.RolledBack || len(r.Changes) == 0 {
+	r := b.report(t, idOf(execution))
+	if r.FinishedBy != "janitor" || r.Outcome != outcome || (outcome == run.RolledBack) != (len(r.Changes) > 0) {
 		t.Errorf("the report: finished by %q, %s, %d changes", r.FinishedBy, r.Outcome, len(r.Changes))
 	}
 	b.nothingLeft(t, r.Run)
-	b.told(t, r.Run, string(status), "", 2) // the event came twice
+	b.told(t, r.Run, string(status), aws.ToString(b.await(t, execution).Error), 2) // the event came twice
 }
+
+// passes puts the event of a dead execution on the bus and waits until intake has passed it to the janitor.
+func (b *bed) passes(t *testing.T, execution string) {
+	t.Helper()
+	b.delivers(t, b.status(t, execution))
+}
+
+func (b *bed) delivers(t *testing.T, event []byte) {
+	t.Helper()
+	since := len(b.answers(t))
+	b.happens(t, event)
+	if passed := b.takes(t, since, 1)[0]; passed.Action != intake.Passed {
+		t.Fatalf("intake: %+v", passed)
+	}
+}
+
+// finished are the janitor's answers about an execution, so far.
+func (b *bed) finished(t *testing.T, execution string) (out []awsio.Result) {
+	t.Helper()
+	for _, c := range b.host.Calls() {
+		if c.Function != stackName+"-JanitorFunction" || !strings.Contains(string(c.Payload), execution) {
+			continue
+		}
+		var res awsio.Result
+		if err := json.Unmarshal(c.Answer, &res); err != nil || c.Failed {
+			t.Fatalf("the janitor: %s", c.Answer)
+		}
+		out = append(out, res)
+	}
+	return out
+}
+
+// finishedSince waits until the janitor has answered so many times since an answer, and returns them.
+func (b *bed) finishedSince(t *testing.T, execution string, since, n int) (out []awsio.Result) {
+	t.Helper()
+	b.until(t, "the janitor has answered", func() bool {
+		out = b.finished(t, execution)[since:]
+		return len(out) >= n
+	})
+	return out
+}
+
+func idOf(execution string) string { return execution[strings.LastIndex(execution, ":")+1:] }
 
 // stopped: somebody stops the execution, and the function that was just invoked goes on.
 func (b *bed) stopped(t *testing.T) {
-	execution := ""
+	b.finishes(t, b.stopsIn(t, "restore", "start"), types.ExecutionStatusAborted, run.RolledBack)
+}
+
+// stopsIn starts a drill, which is stopped in a step; the step's function goes on.
+func (b *bed) stopsIn(t *testing.T, function, op string) (execution string) {
+	t.Helper()
 	began := make(chan struct{})
-	b.on(t, run.Drill, "restore", "start", func(run.Run) awstest.Mishap {
+	b.on(t, run.Drill, function, op, func(run.Run) awstest.Mishap {
 		<-began
 		b.stop(t, execution)
 		return awstest.None
 	})
 	execution = b.startByHand(t, run.Drill)
 	close(began)
-	b.finishes(t, execution, types.ExecutionStatusAborted)
+	b.await(t, execution)
+	return execution
 }
 
 func (b *bed) stop(t *testing.T, execution string) {
@@ -208,7 +240,7 @@ func (b *bed) timedOut(t *testing.T) {
 	})
 	execution = b.startByHand(t, run.Drill)
 	close(began)
-	b.finishes(t, execution, types.ExecutionStatusTimedOut)
+	b.finishes(t, execution, types.ExecutionStatusTimedOut, run.RolledBack)
 }
 
 func (b *bed) definition(t *testing.T) (d map[string]any) {
@@ -235,52 +267,6 @@ func (b *bed) define(t *testing.T, change func(map[string]any)) {
 	if _, err := b.sfn.UpdateStateMachine(t.Context(), &sfn.UpdateStateMachineInput{StateMachineArn: aws.String(b.machine), Definition: aws.String(string(text))}); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// redriven: an execution that was stopped goes on at the state that it was stopped in, with the input that this state had. moto has
-// no RedriveExecution; what it does (https://docs.aws.amazon.com/step-functions/latest/dg/redrive-executions.html) is done here by a
-// machine that starts there.
-func (b *bed) redriven(t *testing.T) {
-	execution := ""
-	began := make(chan struct{})
-	b.on(t, run.Drill, "restore", "await", func(run.Run) awstest.Mishap {
-		<-began
-		b.stop(t, execution)
-		return awstest.Killed
-	})
-	execution = b.startByHand(t, run.Drill)
-	close(began)
-	b.await(t, execution)
-	b.quiet()
-	state, input := b.lastEntered(t, execution)
-	d := b.definition(t)
-	d["StartAt"] = state
-	text, err := json.Marshal(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := execution[strings.LastIndex(execution, ":")+1:]
-	again, err := b.sfn.StartExecution(t.Context(), &sfn.StartExecutionInput{Name: aws.String(id), Input: aws.String(input),
-		StateMachineArn: aws.String(b.createMachine("redriven", string(text)))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := b.ends(t, aws.ToString(again.ExecutionArn), "Recovered")
-	b.nothingLeft(t, r.Run)
-}
-
-func (b *bed) lastEntered(t *testing.T, execution string) (state, input string) {
-	t.Helper()
-	h, err := b.sfn.GetExecutionHistory(t.Context(), &sfn.GetExecutionHistoryInput{ExecutionArn: aws.String(execution)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range h.Events {
-		if d := e.StateEnteredEventDetails; d != nil {
-			state, input = aws.ToString(d.Name), aws.ToString(d.Input)
-		}
-	}
-	return state, input
 }
 
 // everyTier: the functions of two tiers are killed, and the gate after the third; every change is undone.
