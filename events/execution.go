@@ -88,7 +88,7 @@ const (
 )
 
 // runOf reads the run from the execution's input, and falls back on the execution's name, which is the run's ID unless
-// somebody chose another one in the console. An execution that never had a run as its input has nothing to clean up after,
+// somebody chose another one in the console, and then admit refuses it. An execution that never had a run as its input has nothing to clean up after,
 // but that is not for a parser to conclude: it is a mistake.
 func runOf(d object, name string) (string, *run.Run) {
 	text, ok := d.optional("input", "the execution's input as text")

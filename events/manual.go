@@ -9,6 +9,10 @@ import (
 
 // Manual reads a run as a person gives it to the state machine: the whole skeleton, without an envelope. `fallback --aws`
 // writes it; in the console it is typed. It enters the machine directly, so admit parses it too.
+//
+// The execution's name must be the run's id. The console's form and StartExecution without a name make one up
+// (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html): write the value of "id" into the field Name,
+// or the run ends Refused and changes nothing.
 type Manual struct{}
 
 // Source is empty: the input has no envelope.

@@ -3,8 +3,8 @@
 //
 // Two operations:
 //
-//   - admit checks the whole input (a person's input enters the machine directly), refuses modes that this version cannot
-//     run, reads and pins the plan, and says which tiers are enabled and which namespace the steps work on. For an alarm it
+//   - admit checks the whole input (a person's input enters the machine directly), and that the execution's name is the run's ID,
+//     refuses modes that this version cannot run, reads and pins the plan, and says which tiers are enabled and which namespace the steps work on. For an alarm it
 //     looks at the cool-down, and holds when the plan has a hold-down.
 //   - confirm comes after the hold-down. It reads the alarm again and looks at the cool-down again.
 //
@@ -104,14 +104,18 @@ type Handler struct {
 	Now      func() time.Time
 }
 
-// HandleRaw reads the request {op, state, run} strictly: an unknown field of the run's input is a mistake, not overlooked.
+// HandleRaw reads the state machine's request {op, state, execution, run} strictly: an unknown field of the run's input is a mistake, not
+// overlooked; and so is an execution under another name than its run. Step Functions keeps executions of one name apart
+// (https://docs.aws.amazon.com/step-functions/latest/apireference/API_StartExecution.html), and that is what keeps runs of one ID apart:
+// the lease is held by the run's ID, and report and janitor look for the execution of that name.
 func (h *Handler) HandleRaw(ctx context.Context, payload json.RawMessage) (run.Admit, error) {
 	var req struct {
-		Op    string          `json:"op"`
-		State string          `json:"state"`
-		Run   json.RawMessage `json:"run"`
+		Op        string          `json:"op"`
+		State     string          `json:"state"`
+		Execution string          `json:"execution"`
+		Run       json.RawMessage `json:"run"`
 	}
-	op := "read the request {op, state, run}"
+	op := "read the request {op, state, execution, run}"
 	if err := json.Unmarshal(payload, &req); err != nil {
 		return run.Admit{}, fault.New(fault.InputInvalid, op, err)
 	}
@@ -127,10 +131,14 @@ func (h *Handler) HandleRaw(ctx context.Context, payload json.RawMessage) (run.A
 	} else if err := json.Unmarshal(req.Run, &r); err != nil {
 		return run.Admit{}, fault.New(fault.InputInvalid, op, err)
 	}
+	if req.Execution != r.ID {
+		return run.Admit{}, fault.Newf(fault.InputInvalid, "check the execution's name",
+			"execution is %q: expected %q, the run's id: start it again under that name", req.Execution, r.ID)
+	}
 	return h.Handle(ctx, req.Op, req.State, r)
 }
 
-// Handle does the operation.
+// Handle does the operation; a process that walks the graph itself has no execution, and calls it directly.
 func (h *Handler) Handle(ctx context.Context, op, _ string, r run.Run) (run.Admit, error) {
 	switch op {
 	case OpAdmit:

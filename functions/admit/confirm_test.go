@@ -102,16 +102,21 @@ func TestHandleRaw(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	named := `"execution":"shop-drill-20261120020411-9f3c",`
 	for _, c := range []struct {
 		name, payload string
 		want          fault.Code
 		text          string
 	}{
-		{"good", `{"op":"admit","state":"Admit","run":` + string(good) + `}`, "", ""},
-		{"unknown field", `{"op":"admit","run":` + strings.Replace(string(good), `"mode"`, `"mood":1,"mode"`, 1) + `}`, fault.InputInvalid, "mood"},
-		{"unknown field of the plan reference", `{"op":"admit","run":` + strings.Replace(string(good), `"uri"`, `"url":"x","uri"`, 1) + `}`, fault.InputInvalid, "plan.url"},
-		{"a section", `{"op":"admit","run":` + strings.Replace(string(good), `"mode"`, `"lease":{"phase":"Held"},"mode"`, 1) + `}`, fault.InputInvalid, "lease"},
-		{"a dry run", `{"op":"admit","run":` + strings.Replace(string(good), `"mode"`, `"dryRun":true,"mode"`, 1) + `}`, fault.InputInvalid, "dryRun"},
+		{"good", `{"op":"admit","state":"Admit",` + named + `"run":` + string(good) + `}`, "", ""},
+		{"under another name", `{"op":"admit","execution":"0f9b2a6e-7d1c-4a53-9d0e-3c1f5b7a8e42","run":` + string(good) + `}`, fault.InputInvalid,
+			`execution is "0f9b2a6e-7d1c-4a53-9d0e-3c1f5b7a8e42": expected "shop-drill-20261120020411-9f3c", the run's id`},
+		{"under no name", `{"op":"admit","run":` + string(good) + `}`, fault.InputInvalid, `execution is "": expected "shop-drill-20261120020411-9f3c"`},
+		{"confirmed under another name", `{"op":"confirm","execution":"other","run":` + string(good) + `}`, fault.InputInvalid, `execution is "other"`},
+		{"unknown field", `{"op":"admit",` + named + `"run":` + strings.Replace(string(good), `"mode"`, `"mood":1,"mode"`, 1) + `}`, fault.InputInvalid, "mood"},
+		{"unknown field of the plan reference", `{"op":"admit",` + named + `"run":` + strings.Replace(string(good), `"uri"`, `"url":"x","uri"`, 1) + `}`, fault.InputInvalid, "plan.url"},
+		{"a section", `{"op":"admit",` + named + `"run":` + strings.Replace(string(good), `"mode"`, `"lease":{"phase":"Held"},"mode"`, 1) + `}`, fault.InputInvalid, "lease"},
+		{"a dry run", `{"op":"admit",` + named + `"run":` + strings.Replace(string(good), `"mode"`, `"dryRun":true,"mode"`, 1) + `}`, fault.InputInvalid, "dryRun"},
 		{"no run", `{"op":"admit"}`, fault.InputInvalid, "JSON object"},
 		{"no run to confirm", `{"op":"confirm"}`, fault.InputInvalid, "end of JSON"},
 		{"no JSON", `x`, fault.InputInvalid, "request"},

@@ -77,7 +77,7 @@ func newWorld(t *testing.T) world {
 
 // request is a task's input.
 func (w world) request(op, mode, uri, digest string) string {
-	b, _ := json.Marshal(map[string]any{"op": op, "state": "State", "run": map[string]any{"id": runID, "mode": mode, "startedAt": "2026-11-20T09:15:00Z",
+	b, _ := json.Marshal(map[string]any{"op": op, "state": "State", "execution": runID, "run": map[string]any{"id": runID, "mode": mode, "startedAt": "2026-11-20T09:15:00Z",
 		"trigger": map[string]string{"kind": "manual", "at": "2026-11-20T09:15:00Z"}, "plan": map[string]string{"name": "shop", "uri": uri},
 		"admit": map[string]string{"phase": "Admitted", "planDigest": digest}, "outcome": map[string]string{"name": "Aborted"}}})
 	return string(b)
@@ -130,7 +130,8 @@ func TestBootstraps(t *testing.T) {
 		}},
 		"JanitorFunction": {[]string{"JOURNAL_BUCKET=journals", "EVIDENCE_BUCKET=evidence", machine}, []call{
 			{`{"runId":"` + runID + `","executionArn":"arn:other","status":"ABORTED"}`, "expected an execution of", fault.InputInvalid},
-			{`{"runId":"` + runID + `","executionArn":"` + execution + `:nothing","status":"ABORTED"}`, "ExecutionDoesNotExist", fault.InputInvalid},
+			{`{"runId":"nothing","executionArn":"` + execution + `:nothing","status":"ABORTED"}`, "ExecutionDoesNotExist", fault.InputInvalid},
+			{`{"runId":"` + runID + `","executionArn":"` + execution + `:nothing","status":"ABORTED"}`, "it was not admitted", ""},
 			{`{"runId":"` + runID + `","executionArn":"` + execution + `:` + runID + `","status":"ABORTED"}`, `"action":"Ignored"`, ""},
 		}},
 	}

@@ -1,6 +1,8 @@
 package aws_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -90,7 +92,11 @@ func (w world) admitted(t *testing.T) []call {
 	payloads, _ := sampleEvents(t, "manual-", true)
 	for _, p := range payloads {
 		// Another digest than the plan's, another bucket than ours.
-		c := call{payload: `{"op":"admit","state":"Admit","run":` + p + `}`, code: fault.PlanInvalid}
+		var in struct{ ID string }
+		if err := json.Unmarshal([]byte(p), &in); err != nil {
+			t.Fatal(err)
+		}
+		c := call{payload: fmt.Sprintf(`{"op":"admit","state":"Admit","execution":%q,"run":%s}`, in.ID, p), code: fault.PlanInvalid}
 		if strings.Contains(p, `"failover"`) {
 			c.code = fault.ModeNotSupported
 		}

@@ -98,13 +98,15 @@ type Run struct {
 	Outcome *OutcomeSection `json:"outcome,omitempty"`
 }
 
-// Request is a task's input: `{op, state: $$.State.Name, retries: $$.State.RetryCount, run: $}`.
+// Request is a task's input: `{op, state: $$.State.Name, retries: $$.State.RetryCount, execution: $$.Execution.Name, run: $}`.
 type Request struct {
 	Op    string `json:"op"`
 	State string `json:"state"`
 	// Retries is how often the state was tried before; for the log only.
 	Retries int `json:"retries,omitempty"`
-	Run     Run `json:"run"`
+	// Execution is the execution's name, which admit holds against the run's ID; "" in a process of its own, where there is no execution.
+	Execution string `json:"execution,omitempty"`
+	Run       Run    `json:"run"`
 }
 
 // CaughtFault is what a Catch writes: Step Functions' own two fields.

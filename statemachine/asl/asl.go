@@ -77,10 +77,11 @@ type state struct {
 type parameters struct {
 	Op    string `json:"op"`
 	State string `json:"state.$"`
-	// Retries comes from the context object, which counts them from 0
+	// Retries comes from the context object, which counts them from 0, and so does Execution, the execution's name
 	// (https://docs.aws.amazon.com/step-functions/latest/dg/input-output-contextobject.html).
-	Retries string `json:"retries.$"`
-	Run     string `json:"run.$"`
+	Retries   string `json:"retries.$"`
+	Execution string `json:"execution.$"`
+	Run       string `json:"run.$"`
 }
 
 type retry struct {
@@ -143,7 +144,7 @@ func render(s *graph.State) (state, error) {
 		TimeoutSeconds: seconds(s.Timeout), Default: s.Default, TimestampPath: string(s.TimestampPath), Error: s.Error, Cause: s.Cause, Next: s.Next}
 	if s.Kind == graph.Task {
 		out.Resource = Resource(s.Function)
-		out.Parameters = &parameters{Op: s.Op, State: "$$.State.Name", Retries: "$$.State.RetryCount", Run: "$"}
+		out.Parameters = &parameters{Op: s.Op, State: "$$.State.Name", Retries: "$$.State.RetryCount", Execution: "$$.Execution.Name", Run: "$"}
 		if s.Budget != "" {
 			out.Comment = "waits at most " + s.Budget
 		}

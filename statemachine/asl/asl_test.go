@@ -68,8 +68,8 @@ func TestTheDefinitionIsPlain(t *testing.T) {
 	}
 	s := d.States["AwaitVolumeAttachmentSync"]
 	if s.Resource != "${VolumesyncFunctionArn}" || s.ResultPath != "$.volumesync" || s.TimeoutSeconds != 75 ||
-		len(s.Parameters) != 4 || s.Parameters["op"] != "await" || s.Parameters["state.$"] != "$$.State.Name" ||
-		s.Parameters["retries.$"] != "$$.State.RetryCount" || s.Parameters["run.$"] != "$" {
+		len(s.Parameters) != 5 || s.Parameters["op"] != "await" || s.Parameters["state.$"] != "$$.State.Name" ||
+		s.Parameters["retries.$"] != "$$.State.RetryCount" || s.Parameters["execution.$"] != "$$.Execution.Name" || s.Parameters["run.$"] != "$" {
 		t.Errorf("%+v", s)
 	}
 	for name, s := range d.States {

@@ -49,8 +49,8 @@ func Visits(es []walk.Event) []report.Visit {
 	return out
 }
 
-// OfRun returns a reader of what a run's execution visited so far. The execution has the run's ID as its name; one that was
-// started under another name is not found, which is a fault, because a report without its steps would pass for whole.
+// OfRun returns a reader of what a run's execution visited so far. The execution has the run's ID as its name, which admit
+// sees to. One that is not found is a fault, because a report without its steps would pass for whole.
 func OfRun(c Reader, machineARN string, m *graph.Machine) func(context.Context, run.Run) ([]report.Visit, error) {
 	return func(ctx context.Context, r run.Run) ([]report.Visit, error) {
 		arn, err := ExecutionARN(machineARN, r.ID)

@@ -22,6 +22,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -114,6 +115,11 @@ func (h *Handler) HandleRaw(ctx context.Context, payload json.RawMessage) (Resul
 	if !strings.HasPrefix(req.ExecutionARN, own) || req.RunID == "" {
 		return Result{}, fault.Newf(fault.InputInvalid, "read the janitor request",
 			"executionArn is %q, runId %q: expected an execution of %s and its run", req.ExecutionARN, req.RunID, h.MachineARN)
+	}
+	if name := strings.TrimPrefix(req.ExecutionARN, own); name != req.RunID {
+		// It was admit that it died in, and the run of that ID is another execution's.
+		return Result{Action: Ignored, RunID: req.RunID,
+			Reason: fmt.Sprintf("the execution's name is %q, expected the run's ID: it was not admitted", name)}, nil
 	}
 	died, why, err := h.dead(ctx, req)
 	if err != nil || why != "" {

@@ -427,6 +427,20 @@ func TestRedriven(t *testing.T) {
 	})
 }
 
+// TestUnderAnotherName: an execution that was stopped before admit refused its name is not the run.
+func TestUnderAnotherName(t *testing.T) {
+	x := &executions{}
+	x.entered("Admit", state(""))
+	x.died(noon.Add(-time.Hour))
+	h, m, did := setup(x, undone())
+	q := request()
+	q.ExecutionARN = strings.Replace(execution, runID, "0f9b2a6e", 1)
+	res, err := h.HandleRaw(t.Context(), payload(t, q))
+	if err != nil || res.Action != Ignored || !strings.Contains(res.Reason, `name is "0f9b2a6e"`) || len(*did) != 0 || len(m.list) != 0 {
+		t.Errorf("%+v, %v after %v, marked %v; want Ignored and nothing done", res, err, *did, m.list)
+	}
+}
+
 func TestRefuses(t *testing.T) {
 	other := request()
 	other.ExecutionARN = strings.Replace(execution, ":fallback:", ":other:", 1)

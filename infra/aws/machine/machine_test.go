@@ -61,6 +61,7 @@ func TestMachine(t *testing.T) {
 		{"throttled, and every token expires", b.throttledAndExpired},
 		{"the API server throttles", b.throttledByAPIServer},
 		{"a drill on schedule, from a sealed backup", b.drill},
+		{"started beside itself under another name", b.misnamed},
 		{"stopped, and redriven while the janitor waits", b.redriven},
 		{"stopped, finished, redriven, and stopped again", b.finishedAndRedriven},
 		{"stopped, rolled back, and redriven", b.rolledBackAndRedriven},
