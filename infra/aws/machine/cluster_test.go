@@ -21,6 +21,8 @@ import (
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/run"
+	"fallbackchain.io/fallback/shared/runid"
+	"fallbackchain.io/fallback/shared/velero"
 )
 
 // namespaced are the kinds that a drill could touch in production, and a run could leave behind.
@@ -58,13 +60,38 @@ func (b *bed) versions(t *testing.T, namespace string) map[string]string {
 	return out
 }
 
-// left are the objects that carry a run's label.
+// remnant is an object that a run left.
+type remnant struct {
+	gvr schema.GroupVersionResource
+	unstructured.Unstructured
+}
+
+// remnants are the objects that carry a run's label, in whatever namespace or in none; and what has no namespace and no label and yet
+// belongs to the run's drill: volumes, and contents of snapshots, whose claim or snapshot is in the drill's namespace.
+func (b *bed) remnants(t *testing.T, runID string) (out []remnant) {
+	t.Helper()
+	label := change.LabelRun + "=" + runID
+	for _, gvr := range append(namespaced(), cluster.Namespaces, cluster.StorageClasses, velero.Restores) {
+		for _, u := range b.list(t, gvr, "", label) {
+			out = append(out, remnant{gvr, u})
+		}
+	}
+	for gvr, ref := range map[schema.GroupVersionResource]string{cluster.PersistentVolumes: "claimRef", cluster.VolumeSnapshotContents: "volumeSnapshotRef"} {
+		for _, u := range b.list(t, gvr, "", "") {
+			in, _, _ := unstructured.NestedString(u.Object, "spec", ref, "namespace")
+			if u.GetLabels()[change.LabelRun] == runID || in == runid.DrillNamespace(runID) {
+				out = append(out, remnant{gvr, u})
+			}
+		}
+	}
+	return out
+}
+
+// left names what a run left.
 func (b *bed) left(t *testing.T, runID string) (out []string) {
 	t.Helper()
-	for _, gvr := range append(namespaced(), cluster.Namespaces, cluster.VolumeSnapshotContents) {
-		for _, u := range b.list(t, gvr, "", change.LabelRun+"="+runID) {
-			out = append(out, gvr.Resource+" "+u.GetNamespace()+"/"+u.GetName())
-		}
+	for _, r := range b.remnants(t, runID) {
+		out = append(out, r.gvr.Resource+" "+r.GetNamespace()+"/"+r.GetName())
 	}
 	return out
 }
@@ -126,11 +153,9 @@ func (b *bed) wantOrders(t *testing.T) {
 // clean does what a person does after Dirty: takes away what is left, and frees the lease.
 func (b *bed) clean(t *testing.T, runID string) {
 	t.Helper()
-	for _, gvr := range append(namespaced(), cluster.VolumeSnapshotContents, cluster.Namespaces) {
-		for _, u := range b.list(t, gvr, "", change.LabelRun+"="+runID) {
-			if err := b.client.Dynamic.Resource(gvr).Namespace(u.GetNamespace()).Delete(t.Context(), u.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-				t.Fatal(err)
-			}
+	for _, r := range b.remnants(t, runID) {
+		if err := b.client.Dynamic.Resource(r.gvr).Namespace(r.GetNamespace()).Delete(t.Context(), r.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Fatal(err)
 		}
 	}
 	for _, u := range b.list(t, cluster.Leases, "fallback-chain", "") {

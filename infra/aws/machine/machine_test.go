@@ -6,12 +6,14 @@ package machine_test
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"fallbackchain.io/fallback/functions/intake"
 	"fallbackchain.io/fallback/functions/seal"
 	"fallbackchain.io/fallback/infra/local/sample"
+	"fallbackchain.io/fallback/shared/awstest"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/signal"
 )
@@ -83,6 +85,8 @@ func (b *bed) drill(t *testing.T) {
 		t.Fatalf("the backup is not sealed: %+v", sealed)
 	}
 	before := b.versions(t, sample.Namespace)
+	var there []string
+	b.on(t, run.Drill, "gate", "ready", func(r run.Run) awstest.Mishap { there = b.left(t, r.ID); return awstest.None })
 	started := b.begin(t, b.schedule(t, run.Drill, "shop-velero", time.Now().Add(-time.Hour)))
 	r := b.ends(t, started.ExecutionARN, "Recovered")
 	if r.Backup == nil || r.Backup.Name != backup || r.Backup.Integrity != string(signal.True) {
@@ -93,6 +97,11 @@ func (b *bed) drill(t *testing.T) {
 	}
 	if after := b.versions(t, sample.Namespace); !maps.Equal(before, after) {
 		t.Errorf("production was touched: %v, then %v", before, after)
+	}
+	for _, kind := range []string{"namespaces ", "persistentvolumes ", "persistentvolumeclaims ", "restores "} {
+		if !slices.ContainsFunc(there, func(l string) bool { return strings.HasPrefix(l, kind) }) {
+			t.Errorf("before the gate there was no %sof the run, only %v: that none is left shows nothing", kind, there)
+		}
 	}
 	b.nothingLeft(t, started.RunID)
 }
