@@ -145,7 +145,8 @@ func section(out *run.Backup, c backup.Choice) {
 	if c.Status == signal.True {
 		out.Phase = run.Verified
 	}
-	out.Name, out.Chosen, out.CompletedAt, out.ClusterUID, out.Listing = c.Name, c.How, c.CompletedAt, c.ClusterUID, c.Listing
+	out.Name, out.Chosen, out.ClusterUID, out.Listing = c.Name, c.How, c.ClusterUID, c.Listing
+	out.StartedAt, out.CompletedAt = c.StartedAt, c.CompletedAt
 	out.Integrity, out.Objects, out.Bytes = string(c.Integrity), c.Objects, c.Bytes
 	out.Volumes, out.VolumeCount = c.Volumes, len(c.Volumes)
 	for _, v := range c.Volumes {

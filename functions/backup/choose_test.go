@@ -116,7 +116,7 @@ func TestChoose(t *testing.T) {
 			if b.Phase != tc.phase || b.Status != tc.status || b.Reason != tc.reason || b.Name != tc.chosen || b.Message == "" {
 				t.Errorf("%+v", b)
 			}
-			if b.Phase == run.Verified && (b.Listing == "" || b.VolumeCount != 2 || b.Objects == 0 || b.CompletedAt == nil || b.Location != "s3://velero/shop") {
+			if b.Phase == run.Verified && (b.Listing == "" || b.VolumeCount != 2 || b.Objects == 0 || b.StartedAt == nil || b.CompletedAt == nil || !b.StartedAt.Before(*b.CompletedAt) || b.Location != "s3://velero/shop") {
 				t.Errorf("%+v", b)
 			}
 			if got := strings.Join(b.Passed, "\n"); !strings.Contains(got, tc.passed) || (tc.passed == "" && got != "" && b.Phase == run.Verified) {

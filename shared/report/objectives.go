@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -55,7 +56,8 @@ type RPO struct {
 	Objective
 	// From is Heartbeat, BackupAge or SnapshotAge.
 	From string `json:"from"`
-	// At is the time of the heartbeat, of the backup's completion or of the oldest snapshot.
+	// At is the time of the heartbeat, of the backup's start (as its age is counted when it is verified: what was written while it ran may not
+	// be in it) or of the oldest snapshot.
 	At time.Time `json:"at"`
 	// Pod that the heartbeat was read from: the one that lags the most.
 	Pod string `json:"pod,omitempty"`
@@ -85,8 +87,10 @@ func rpo(r run.Run, objective time.Duration) *RPO {
 		return &RPO{Objective: against(age, objective), From: Heartbeat, At: *g.HeartbeatAt, Pod: g.HeartbeatPod}
 	}
 	age := func(at time.Time) Objective { return against(max(r.Trigger.At.Sub(at), 0), objective) }
-	if b := r.Backup; b != nil && b.Phase == run.Verified && b.CompletedAt != nil && usedBackup(r) {
-		return &RPO{Objective: age(*b.CompletedAt), From: BackupAge, At: *b.CompletedAt, Of: b.Name}
+	if b := r.Backup; b != nil && b.Phase == run.Verified && usedBackup(r) {
+		if at := cmp.Or(b.StartedAt, b.CompletedAt); at != nil {
+			return &RPO{Objective: age(*at), From: BackupAge, At: *at, Of: b.Name}
+		}
 	}
 	if r.Restore == nil || len(r.Restore.Claims) == 0 {
 		return nil

@@ -12,6 +12,7 @@ func TestRPO(t *testing.T) {
 	ms := func(n int64) *int64 { return &n }
 	when := func(n int) *time.Time { v := at(n); return &v }
 	backup := &run.Backup{Phase: run.Verified, Name: "b1", CompletedAt: when(-60_000)}
+	long := &run.Backup{Phase: run.Verified, Name: "b2", StartedAt: when(-600_000), CompletedAt: when(-30_000)}
 	snapshots := &run.Restore{Claims: []run.Snapshot{{Name: "new", Namespace: "shop", TakenAt: at(-1000)}, {Name: "old", Namespace: "shop", TakenAt: at(-90_000)}}}
 	for name, c := range map[string]struct {
 		run       run.Run
@@ -22,14 +23,15 @@ func TestRPO(t *testing.T) {
 	}{
 		"the heartbeat, whatever the backup's age": {run.Run{Restore: snapshots, Backup: backup, Gate: &run.Gate{HeartbeatAt: when(-5000), HeartbeatPod: "pg-1", RPOMS: ms(5000)}},
 			4 * time.Second, "measured in the data: age of the newest heartbeat, read from pg-1", 5 * time.Second, true},
-		"met to the millisecond":                 {run.Run{Gate: &run.Gate{HeartbeatAt: when(-5000), RPOMS: ms(5000)}}, 5 * time.Second, "measured in the data", 5 * time.Second, false},
-		"a heartbeat after the trigger":          {run.Run{Gate: &run.Gate{HeartbeatAt: when(5000), RPOMS: ms(-5000)}}, time.Second, "measured in the data", 0, false},
-		"a heartbeat without an age is no RPO":   {run.Run{Gate: &run.Gate{HeartbeatAt: when(-5000)}}, 0, "", 0, false},
-		"a drill from a backup":                  {run.Run{Restore: snapshots, Backup: backup}, time.Second, "age of the backup b1, not measured in the data", time.Minute, true},
-		"a drill from snapshots: the oldest":     {run.Run{Restore: snapshots}, 0, "age of the snapshot shop/old, not measured in the data", 90 * time.Second, false},
-		"objects came back from the backup":      {run.Run{Backup: backup, ControlPlane: &run.Tier{Phase: run.Succeeded}}, 0, "age of the backup b1", time.Minute, false},
-		"a recover that needed no backup":        {run.Run{Backup: backup, VolumeSync: &run.Tier{Phase: run.Succeeded}}, 0, "", 0, false},
-		"a backup that did not verify says none": {run.Run{Backup: &run.Backup{Phase: run.Failed, Name: "b1", CompletedAt: when(0)}, ControlPlane: &run.Tier{Phase: run.Succeeded}}, 0, "", 0, false},
+		"met to the millisecond":                          {run.Run{Gate: &run.Gate{HeartbeatAt: when(-5000), RPOMS: ms(5000)}}, 5 * time.Second, "measured in the data", 5 * time.Second, false},
+		"a heartbeat after the trigger":                   {run.Run{Gate: &run.Gate{HeartbeatAt: when(5000), RPOMS: ms(-5000)}}, time.Second, "measured in the data", 0, false},
+		"a heartbeat without an age is no RPO":            {run.Run{Gate: &run.Gate{HeartbeatAt: when(-5000)}}, 0, "", 0, false},
+		"a drill from a backup":                           {run.Run{Restore: snapshots, Backup: backup}, time.Second, "age of the backup b1, not measured in the data", time.Minute, true},
+		"a backup that took long: counted from its start": {run.Run{Restore: snapshots, Backup: long}, time.Minute, "age of the backup b2, not measured in the data", 10 * time.Minute, true},
+		"a drill from snapshots: the oldest":              {run.Run{Restore: snapshots}, 0, "age of the snapshot shop/old, not measured in the data", 90 * time.Second, false},
+		"objects came back from the backup":               {run.Run{Backup: backup, ControlPlane: &run.Tier{Phase: run.Succeeded}}, 0, "age of the backup b1", time.Minute, false},
+		"a recover that needed no backup":                 {run.Run{Backup: backup, VolumeSync: &run.Tier{Phase: run.Succeeded}}, 0, "", 0, false},
+		"a backup that did not verify says none":          {run.Run{Backup: &run.Backup{Phase: run.Failed, Name: "b1", CompletedAt: when(0)}, ControlPlane: &run.Tier{Phase: run.Succeeded}}, 0, "", 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.run.Trigger.At = start

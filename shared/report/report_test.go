@@ -77,7 +77,7 @@ func veleroDrill() Input {
 	}
 	return Input{Now: at(70_000), RTO: 10 * time.Minute, RPO: 5 * time.Minute, Run: run.Run{ID: "shop-velero-drill-20261120020000-2222", Mode: run.Drill, StartedAt: at(800),
 		Trigger: run.Trigger{Kind: run.Schedule, At: start}, Plan: run.PlanRef{Name: "shop-velero"},
-		Backup: &run.Backup{Phase: run.Verified, Name: "shop-20261120000000", Location: "s3://velero/eu", Chosen: "latest", CompletedAt: when(-7_200_000),
+		Backup: &run.Backup{Phase: run.Verified, Name: "shop-20261120000000", Location: "s3://velero/eu", Chosen: "latest", StartedAt: when(-7_260_000), CompletedAt: when(-7_200_000),
 			Listing: "sha256:11", Integrity: "Unknown", Objects: 42, Bytes: 3 << 20, VolumeCount: 2, Moved: 1,
 			Volumes: []run.BackupVolume{{Namespace: "shop", Claim: "data-pg-0", Method: "CSISnapshot", Driver: "ebs.csi.aws.com", Size: "8Gi"},
 				{Namespace: "shop", Claim: "data-pg-1", Method: "CSISnapshotWithDataMovement", Driver: "ebs.csi.aws.com", Size: "8Gi"}},

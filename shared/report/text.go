@@ -162,7 +162,8 @@ const markdownText = `# {{.Outcome}}: {{.Mode}} of {{.Plan.Name}}
 |---|---|
 | Name | {{cell .Name}}, {{chosen .Chosen}} |
 | Where | {{cell .Location}} |
-{{with .CompletedAt}}| Completed | {{stamp .}} |
+{{with .StartedAt}}| Started | {{stamp .}} |
+{{end}}{{with .CompletedAt}}| Completed | {{stamp .}} |
 {{end}}| Integrity | {{integrity .Integrity}} |
 | Holds | {{count .Objects "object" "objects"}}, {{size .Bytes}}, {{count .VolumeCount "volume" "volumes"}}{{if .Moved}} ({{.Moved}} with their data in the bucket){{end}} |
 | Listing | {{.Listing}} |

@@ -261,7 +261,10 @@ type Backup struct {
 	Name     string `json:"name,omitempty"`
 	Location string `json:"location,omitempty"`
 	// Chosen is latest, named or random.
-	Chosen      string     `json:"chosen,omitempty"`
+	Chosen string `json:"chosen,omitempty"`
+	// StartedAt is the time that its data is of, and that its age is counted from: objects and snapshots were taken after it, some of them
+	// at once. nil in a run of a version that did not write it.
+	StartedAt   *time.Time `json:"startedAt,omitempty"`
 	CompletedAt *time.Time `json:"completedAt,omitempty"`
 	// ClusterUID is the UID of the source cluster's kube-system as the backup or its signed manifest says it; empty: neither does.
 	ClusterUID string `json:"clusterUid,omitempty"`
