@@ -1,8 +1,10 @@
 package gate
 
 import (
+	"fmt"
 	"time"
 
+	"fallbackchain.io/fallback/shared/database"
 	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/run"
 )
@@ -12,23 +14,43 @@ const objectiveKind = "Objective"
 
 // beat is the newest heartbeat of one database.
 type beat struct {
-	at       *time.Time
+	at       time.Time
 	pod, uid string
-	// age is what the copy lags behind the trigger: the measured RPO.
-	age time.Duration
+	from     origin
 }
 
-// oldest is the heartbeat of the database that lags the most. Its age is counted when the run was triggered, which is when the loss was
-// noticed: what the copy lacks from before then is lost, while a heartbeat after it (a recovered workload may write again) loses nothing.
-func oldest(beats []beat, triggered time.Time) beat {
-	var out beat
+// lag is what the databases that were asked lag behind the trigger, when the run's loss was noticed: that of the one that lags the most.
+type lag struct {
+	beat
+	// own tells that the heartbeat is the restored copy's own, so that nothing was measured in the data; age is the restore point's then.
+	own bool
+	age time.Duration
+	// known is false when it is not known either what the data came from.
+	known bool
+}
+
+// most finds the database that lags the most; nil without a heartbeat.
+//
+// A heartbeat of data that went on where it was counts as it is: what is from before the trigger and not there is lost, and one that was
+// written after it (the workload writes again) loses nothing. Data that came from a backup or a snapshot is no newer than that: a later
+// heartbeat (origin.wrote) is the copy's own and measures nothing; the restore point's age stands in for it, and is named as such. One that
+// is later by no more than two clocks differ counts as the restore point's time.
+func most(beats []beat, triggered time.Time) *lag {
+	var out *lag
 	for _, b := range beats {
-		if out.at == nil || b.at.Before(*out.at) {
-			out = b
+		l := lag{beat: b, own: b.from.wrote(b.at, triggered), known: true}
+		at := b.at
+		switch {
+		case l.own:
+			at, l.known = b.from.point.At, b.from.unknown == ""
+		case !b.from.until.IsZero() && at.After(b.from.until.Add(time.Second)): // Kubernetes' times have whole seconds
+			at = b.from.until
 		}
-	}
-	if out.at != nil {
-		out.age = max(triggered.Sub(*out.at), 0)
+		// After the trigger: a workload that writes again, or a snapshot that this run took before its first change.
+		l.age = max(triggered.Sub(at), 0)
+		if out == nil || (out.known && (!l.known || l.age > out.age)) {
+			out = &l
+		}
 	}
 	return out
 }
@@ -40,22 +62,35 @@ func triggered(r run.Run) time.Time {
 	return r.Trigger.At
 }
 
-func (b beat) ageMS() *int64 {
-	if b.at == nil {
-		return nil
+// why says why no RPO was measured in the data; empty when one was.
+func (l lag) why() string {
+	after := "the restore point (" + l.from.String() + "): they are the copy's own heartbeats"
+	switch {
+	case !l.own:
+		return ""
+	case !l.known:
+		after = "the trigger, and may be the copy's own (" + l.from.String() + ")"
 	}
-	ms := b.age.Milliseconds()
-	return &ms
+	return fmt.Sprintf("RPO not measured from the data: the newest heartbeats (%s on pod %s) were written after %s", l.at.UTC().Format(time.RFC3339), l.pod, after)
 }
 
-// against compares the measured RPO with the objective; nil when there is none of either.
+func (l lag) String() string {
+	age := plan.Duration(l.age.Truncate(time.Millisecond)).String()
+	switch {
+	case !l.own:
+		return age
+	case !l.known:
+		return "not known"
+	default:
+		return fmt.Sprintf("%s, the age of the %s %s (not measured from the data)", age, l.from.point.Kind, l.from.point.Name)
+	}
+}
+
+// against compares the lag with the objective. One that is not known does not meet it.
 //
 // In a drill a miss fails the gate: a drill is there to prove the objective. In a recover it is recorded and does not refuse: the data that
 // came back is the best there is, and rolling back would lose even more of it.
-func (b beat) against(objective time.Duration) *run.Check {
-	if b.at == nil || objective == 0 {
-		return nil
-	}
-	return &run.Check{Pod: b.pod, PodUID: b.uid, Name: "RPO objective", Kind: objectiveKind, Expected: "≤ " + plan.Duration(objective).String(),
-		Got: plan.Duration(b.age.Truncate(time.Millisecond)).String(), OK: b.age <= objective}
+func (l lag) against(objective time.Duration) run.Check {
+	return run.Check{Pod: l.pod, PodUID: l.uid, Name: "RPO objective", Kind: objectiveKind, Expected: "≤ " + plan.Duration(objective).String(),
+		Got: database.Cap(l.String()), OK: l.known && l.age <= objective}
 }

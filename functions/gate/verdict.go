@@ -23,14 +23,24 @@ type verdict struct {
 	phase           run.Phase
 	reason, message string
 	proved          bool
-	beat            beat
+	lag             *lag
+	from            *run.RestorePoint
 	passedAt        *time.Time
 }
 
 // into writes the verdict into the section.
 func (v verdict) into(out *run.Gate) {
 	out.Server, out.Checks, out.Phase, out.Reason, out.Message, out.PassedAt = v.server, v.checks, v.phase, v.reason, v.message, v.passedAt
-	out.DataProved, out.HeartbeatAt, out.HeartbeatPod, out.RPOMS = v.proved, v.beat.at, v.beat.pod, v.beat.ageMS()
+	out.DataProved, out.RestoredFrom = v.proved, v.from
+	out.HeartbeatAt, out.HeartbeatPod, out.RPOMS, out.NotMeasured = nil, "", nil, ""
+	switch l := v.lag; {
+	case l == nil:
+	case l.own:
+		out.NotMeasured = run.Short(l.why(), 400)
+	default:
+		ms := l.age.Milliseconds()
+		out.HeartbeatAt, out.HeartbeatPod, out.RPOMS = &l.at, l.pod, &ms
+	}
 }
 
 func refuse(v verdict, reason, format string, args ...any) verdict {
@@ -55,17 +65,21 @@ func (h *Handler) validate(ctx context.Context, s *step.Session, cred database.C
 		return refuse(v, "NoPodToAsk", "%s", why), nil
 	}
 	db := s.Plan.Spec.Workload.Database
+	origins, all := readOrigins(ctx, s), origin{}
 	beats := make([]beat, 0, len(chosen))
 	for _, p := range chosen {
+		from := origins.of(p.pod)
+		all = all.and(from)
 		v.server = p.session.Server
 		results, err := p.session.Run(ctx, database.Questions{Queries: db.Queries, Heartbeat: db.Heartbeat, Canary: db.Canary, Now: s.Now()})
 		for _, r := range results {
 			c := run.Check{Pod: p.pod.Name, PodUID: string(p.pod.UID), Name: r.Name, Kind: string(r.Kind),
 				Expected: r.Expected, Got: r.Got, OK: r.OK, TookMS: r.Took.Milliseconds()}
 			v.checks = append(v.checks, c)
-			v.proved = v.proved || (c.OK && proves(c))
+			own := r.At != nil && from.wrote(*r.At, triggered(s.Run))
+			v.proved = v.proved || (c.OK && proves(c) && !own)
 			if r.At != nil {
-				beats = append(beats, beat{at: r.At, pod: c.Pod, uid: c.PodUID})
+				beats = append(beats, beat{at: *r.At, pod: c.Pod, uid: c.PodUID, from: from})
 			}
 		}
 		if err != nil {
@@ -74,6 +88,9 @@ func (h *Handler) validate(ctx context.Context, s *step.Session, cred database.C
 	}
 	if len(v.checks) == 0 {
 		return refuse(v, "NothingAsked", "no validation query was run"), nil
+	}
+	if all.restored && all.unknown == "" {
+		v.from = &all.point
 	}
 	v.judge(s, len(chosen), beats)
 	v.checks = fit(v.checks)
@@ -91,19 +108,26 @@ func proves(c run.Check) bool {
 
 // judge comes to the verdict of the checks of all pods.
 func (v *verdict) judge(s *step.Session, pods int, beats []beat) {
-	missed := ""
+	missed, notes := false, ""
 	if len(beats) == pods {
-		v.beat = oldest(beats, triggered(s.Run))
-		if c := v.beat.against(s.Plan.Spec.Objectives.RPO.D()); c != nil {
-			v.checks = append(v.checks, *c)
-			if !c.OK && s.Run.Mode != run.Drill {
-				missed = fmt.Sprintf("; the RPO objective was missed: expected %s, got %s", c.Expected, c.Got)
+		v.lag = most(beats, triggered(s.Run))
+		if objective := s.Plan.Spec.Objectives.RPO.D(); objective > 0 {
+			c := v.lag.against(objective)
+			v.checks = append(v.checks, c)
+			if missed = !c.OK && s.Run.Mode != run.Drill; missed {
+				notes = fmt.Sprintf("; the RPO objective was %s: expected %s, got %s", map[bool]string{true: "missed", false: "not proved"}[v.lag.known], c.Expected, c.Got)
+			}
+		}
+		if v.lag.own {
+			notes += "; " + v.lag.why()
+			if v.from = nil; v.lag.known {
+				v.from = &v.lag.from.point
 			}
 		}
 	}
 	var failed []run.Check
 	for _, c := range v.checks {
-		if !c.OK && (c.Kind != objectiveKind || missed == "") {
+		if !c.OK && (c.Kind != objectiveKind || !missed) {
 			failed = append(failed, c)
 		}
 	}
@@ -113,7 +137,7 @@ func (v *verdict) judge(s *step.Session, pods int, beats []beat) {
 		if c.Kind == objectiveKind {
 			reason = "ObjectiveMissed"
 		}
-		*v = refuse(*v, reason, "%d of %d checks failed; the first: %s on pod %s: expected %s, got %s", len(failed), len(v.checks), c.Name, c.Pod, c.Expected, c.Got)
+		*v = refuse(*v, reason, "%d of %d checks failed; the first: %s on pod %s: expected %s, got %s%s", len(failed), len(v.checks), c.Name, c.Pod, c.Expected, c.Got, notes)
 		return
 	}
 	now := s.Now().UTC()
@@ -123,7 +147,7 @@ func (v *verdict) judge(s *step.Session, pods int, beats []beat) {
 			passed++
 		}
 	}
-	v.phase, v.passedAt, v.message = run.Passed, &now, fmt.Sprintf("%d checks passed on %d pods%s", passed, pods, missed)
+	v.phase, v.passedAt, v.message = run.Passed, &now, fmt.Sprintf("%d checks passed on %d pods%s", passed, pods, notes)
 	if !v.proved {
 		v.message += "; nothing proved the data: the plan has smoke queries only"
 	}

@@ -32,6 +32,10 @@ const (
 	ManagedBy      = "fallback-chain"
 )
 
+// AnnotationTakenAt is on every claim that a run makes from a snapshot: when the snapshot was taken (RFC 3339). What the claim holds from
+// before then came back, and nothing newer can have come with it.
+const AnnotationTakenAt = "fallbackchain.io/snapshot-taken-at"
+
 // Guard tells whether the run may still change things (it holds the lease).
 type Guard interface {
 	Check(ctx context.Context) error

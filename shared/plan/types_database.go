@@ -25,7 +25,8 @@ type Database struct {
 	// verified.
 	TLS     TLSMode `yaml:"tls,omitempty" json:"tls,omitempty"`
 	Queries []Query `yaml:"queries" json:"queries"`
-	// Heartbeat tells how old the newest row is: the measured RPO.
+	// Heartbeat tells how old the newest row is: the measured RPO. One from after what the data was restored from is the copy's own and
+	// measures nothing; the restore point's age takes its place, named as such.
 	Heartbeat *Heartbeat `yaml:"heartbeat,omitempty" json:"heartbeat,omitempty"`
 	// Canary is a value that must come back byte by byte.
 	Canary *Canary `yaml:"canary,omitempty" json:"canary,omitempty"`
@@ -40,7 +41,13 @@ const (
 	TLSRequire TLSMode = "Require"
 )
 
-// Heartbeat is a query for the time of the newest row that the workload writes regularly.
+// Heartbeat is a query for the time of the newest row that the workload writes regularly. Its age, when the run is triggered, is the measured
+// RPO; objectives.rpo is compared with it.
+//
+// Data that was restored from a backup or a snapshot is no newer than that. A heartbeat that is from later was written by the restored copy
+// itself: the RPO is not measured from the data then, and the restore point's age takes its place, named as such. To have it measured, keep the
+// writer from writing where it does not serve, or query a row that only production writes. Where a recover mends the workload on its own
+// volumes, nothing was restored, and a heartbeat after the trigger is an RPO of 0.
 type Heartbeat struct {
 	// SQL returns one row with one column: a time with its zone, a time in UTC, or seconds since 1970.
 	SQL string `yaml:"sql" json:"sql"`

@@ -80,13 +80,20 @@ func (p RPO) What() string {
 	}
 }
 
-// rpo takes the heartbeat where there is one; else, where the run brought data back, the age of what it came from.
+// rpo takes the heartbeat where the gate measured one; else the age of what the data came back from: as the gate found it, or as the run's
+// sections have it. Where the gate found heartbeats that measure nothing, and not what the data came from, nothing is known.
 func rpo(r run.Run, objective time.Duration) *RPO {
-	if g := r.Gate; g != nil && g.HeartbeatAt != nil && g.RPOMS != nil {
-		age := max(time.Duration(*g.RPOMS)*time.Millisecond, 0)
-		return &RPO{Objective: against(age, objective), From: Heartbeat, At: *g.HeartbeatAt, Pod: g.HeartbeatPod}
-	}
 	age := func(at time.Time) Objective { return against(max(r.Trigger.At.Sub(at), 0), objective) }
+	if g := r.Gate; g != nil {
+		switch p := g.RestoredFrom; {
+		case g.HeartbeatAt != nil && g.RPOMS != nil && *g.RPOMS >= 0:
+			return &RPO{Objective: against(time.Duration(*g.RPOMS)*time.Millisecond, objective), From: Heartbeat, At: *g.HeartbeatAt, Pod: g.HeartbeatPod}
+		case p != nil:
+			return &RPO{Objective: age(p.At), From: map[bool]string{true: BackupAge, false: SnapshotAge}[p.Kind == run.OfBackup], At: p.At, Of: p.Name}
+		case g.NotMeasured != "":
+			return nil
+		}
+	}
 	if b := r.Backup; b != nil && b.Phase == run.Verified && usedBackup(r) {
 		if at := cmp.Or(b.StartedAt, b.CompletedAt); at != nil {
 			return &RPO{Objective: age(*at), From: BackupAge, At: *at, Of: b.Name}
@@ -104,7 +111,7 @@ func rpo(r run.Run, objective time.Duration) *RPO {
 	if oldest.TakenAt.IsZero() {
 		return nil
 	}
-	return &RPO{Objective: age(oldest.TakenAt), From: SnapshotAge, At: oldest.TakenAt, Of: oldest.Namespace + "/" + oldest.Name}
+	return &RPO{Objective: age(oldest.TakenAt), From: SnapshotAge, At: oldest.TakenAt, Of: oldest.Title()}
 }
 
 // usedBackup tells whether the run brought something back from the backup: a drill that restored, a control plane tier that succeeded.

@@ -12,6 +12,9 @@ func TestRPO(t *testing.T) {
 	ms := func(n int64) *int64 { return &n }
 	when := func(n int) *time.Time { v := at(n); return &v }
 	backup := &run.Backup{Phase: run.Verified, Name: "b1", CompletedAt: when(-60_000)}
+	of := func(kind, name string, n int) *run.RestorePoint {
+		return &run.RestorePoint{Kind: kind, Name: name, At: at(n)}
+	}
 	long := &run.Backup{Phase: run.Verified, Name: "b2", StartedAt: when(-600_000), CompletedAt: when(-30_000)}
 	snapshots := &run.Restore{Claims: []run.Snapshot{{Name: "new", Namespace: "shop", TakenAt: at(-1000)}, {Name: "old", Namespace: "shop", TakenAt: at(-90_000)}}}
 	for name, c := range map[string]struct {
@@ -24,7 +27,12 @@ func TestRPO(t *testing.T) {
 		"the heartbeat, whatever the backup's age": {run.Run{Restore: snapshots, Backup: backup, Gate: &run.Gate{HeartbeatAt: when(-5000), HeartbeatPod: "pg-1", RPOMS: ms(5000)}},
 			4 * time.Second, "measured in the data: age of the newest heartbeat, read from pg-1", 5 * time.Second, true},
 		"met to the millisecond":                          {run.Run{Gate: &run.Gate{HeartbeatAt: when(-5000), RPOMS: ms(5000)}}, 5 * time.Second, "measured in the data", 5 * time.Second, false},
-		"a heartbeat after the trigger":                   {run.Run{Gate: &run.Gate{HeartbeatAt: when(5000), RPOMS: ms(-5000)}}, time.Second, "measured in the data", 0, false},
+		"a workload that went on and writes again":        {run.Run{Gate: &run.Gate{HeartbeatAt: when(5000), RPOMS: ms(0)}}, time.Second, "measured in the data", 0, false},
+		"a heartbeat of a negative age is no RPO":         {run.Run{Gate: &run.Gate{HeartbeatAt: when(5000), RPOMS: ms(-5000)}}, time.Second, "", 0, false},
+		"the copy's own heartbeats, of a backup":          {run.Run{Backup: backup, Restore: snapshots, Gate: &run.Gate{NotMeasured: "own", RestoredFrom: of(run.OfBackup, "b1", -70_000)}}, time.Second, "age of the backup b1, not measured in the data", 70 * time.Second, true},
+		"the copy's own heartbeats, of a snapshot":        {run.Run{Backup: backup, ControlPlane: &run.Tier{Phase: run.Succeeded}, Gate: &run.Gate{NotMeasured: "own", RestoredFrom: of(run.OfSnapshot, "shop/s", -80_000)}}, time.Hour, "age of the snapshot shop/s, not measured in the data", 80 * time.Second, false},
+		"no heartbeat, of a snapshot in a recover":        {run.Run{Backup: backup, ControlPlane: &run.Tier{Phase: run.Succeeded}, Gate: &run.Gate{RestoredFrom: of(run.OfSnapshot, "shop/s", -80_000)}}, 0, "age of the snapshot shop/s, not measured in the data", 80 * time.Second, false},
+		"heartbeats of nobody knows what":                 {run.Run{Backup: backup, ControlPlane: &run.Tier{Phase: run.Succeeded}, Gate: &run.Gate{NotMeasured: "made after the trigger"}}, time.Hour, "", 0, false},
 		"a heartbeat without an age is no RPO":            {run.Run{Gate: &run.Gate{HeartbeatAt: when(-5000)}}, 0, "", 0, false},
 		"a drill from a backup":                           {run.Run{Restore: snapshots, Backup: backup}, time.Second, "age of the backup b1, not measured in the data", time.Minute, true},
 		"a backup that took long: counted from its start": {run.Run{Restore: snapshots, Backup: long}, time.Minute, "age of the backup b2, not measured in the data", 10 * time.Minute, true},
@@ -95,6 +103,10 @@ func TestRemarksOfTheBackup(t *testing.T) {
 			[]string{"The rehearsal found 1 thing that would keep a restore from succeeding."}},
 		"a missed RPO": {run.Run{Trigger: run.Trigger{At: start}, Gate: &run.Gate{Phase: run.Refused, HeartbeatAt: &beat, HeartbeatPod: "pg-1", RPOMS: &lost}},
 			[]string{"The RPO objective of 1s was missed: 2s, measured in the data: age of the newest heartbeat, read from pg-1."}},
+		"the copy's own heartbeats": {run.Run{Trigger: run.Trigger{At: start}, Gate: &run.Gate{Phase: run.Refused, NotMeasured: "RPO not measured from the data: so", RestoredFrom: &run.RestorePoint{Kind: run.OfBackup, Name: "b", At: at(-3000)}}},
+			[]string{"The RPO objective of 1s was missed: 3s, age of the backup b, not measured in the data.", "RPO not measured from the data: so. The age of what was restored stands in for it."}},
+		"heartbeats of nobody knows what": {run.Run{Gate: &run.Gate{Phase: run.Refused, NotMeasured: "RPO not measured from the data: so"}},
+			[]string{"RPO not measured from the data: so. How much was lost is not known."}},
 		"errors, hooks and data downloads": {run.Run{Restore: &run.Restore{Velero: &run.VeleroRestore{Phase: "PartiallyFailed", Errors: 2, HooksFailed: 1, DataDownloads: 3, DataDownloadsDone: 1}}},
 			[]string{"Velero's Restore ended PartiallyFailed with 2 errors and 1 failed hook.", MovementNotRun, "2 of 3 awaited DataDownloads were not done."}},
 	} {

@@ -50,6 +50,10 @@ func remarks(r Report) []string {
 	if r.RPO != nil {
 		add(r.RPO.Missed(), "The RPO objective of %s was missed: %s, %s.", r.RPO.Objective.Objective, round(r.RPO.Measured), r.RPO.What())
 	}
+	if g := r.Gate; g != nil {
+		add(g.NotMeasured != "" && r.RPO != nil, "%s. The age of what was restored stands in for it.", g.NotMeasured)
+		add(g.NotMeasured != "" && r.RPO == nil, "%s. How much was lost is not known.", g.NotMeasured)
+	}
 	out = append(out, aboutBackup(r)...)
 	return out
 }

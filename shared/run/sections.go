@@ -129,6 +129,14 @@ type Snapshot struct {
 	Fresh bool `json:"fresh,omitempty"`
 }
 
+// Title names the snapshot for people: the VolumeSnapshot; else the storage system's own ID, for of a Velero backup no more is known.
+func (s Snapshot) Title() string {
+	if s.Name == "" {
+		return "handle " + s.Handle + " of driver " + s.Driver
+	}
+	return s.Namespace + "/" + s.Name
+}
+
 // ClaimPoint is what is known about a claim before the first change.
 type ClaimPoint struct {
 	Name          string `json:"name"`
@@ -335,6 +343,22 @@ type Check struct {
 	Kind string `json:"kind,omitempty"`
 }
 
+// RestorePoint is what data came back from.
+type RestorePoint struct {
+	// Kind is OfBackup or OfSnapshot.
+	Kind string `json:"kind"`
+	// Name of the Velero Backup, or namespace/name of the VolumeSnapshot.
+	Name string `json:"name"`
+	// At is the time that the data is of: nothing that was written later need be in it.
+	At time.Time `json:"at"`
+}
+
+// Kinds of a RestorePoint, as they are told.
+const (
+	OfBackup   = "backup"
+	OfSnapshot = "snapshot"
+)
+
 // Gate is the section of gate.
 type Gate struct {
 	Waiting
@@ -351,10 +375,15 @@ type Gate struct {
 	// DataProved tells that a check other than a smoke query passed; without one nothing proved the data.
 	DataProved bool `json:"dataProved,omitempty"`
 	// HeartbeatAt is the newest heartbeat of the database that lags the most; RPOMS its age when the run was triggered, in milliseconds: the
-	// measured RPO. HeartbeatPod is where it was read.
+	// measured RPO. HeartbeatPod is where it was read. All are empty when NotMeasured says why.
 	HeartbeatAt  *time.Time `json:"heartbeatAt,omitempty"`
 	HeartbeatPod string     `json:"heartbeatPod,omitempty"`
 	RPOMS        *int64     `json:"rpoMs,omitempty"`
+	// NotMeasured is why a heartbeat that was read measures no RPO: it is from after what the data was restored from.
+	NotMeasured string `json:"notMeasured,omitempty"`
+	// RestoredFrom is the oldest restore point of the data that was asked; nil when it is on the volumes that the workload had, or when it is
+	// not known what it came from.
+	RestoredFrom *RestorePoint `json:"restoredFrom,omitempty"`
 	// PassedAt ends the RTO.
 	PassedAt *time.Time `json:"passedAt,omitempty"`
 }

@@ -3,6 +3,7 @@ package snapshots
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,7 +65,8 @@ func Import(ctx context.Context, ch *change.Changer, src run.Snapshot, namespace
 }
 
 // Claim builds a claim that is restored from a VolumeSnapshot in the same namespace. like is a claim or claim template whose
-// class, modes, labels and size it takes; the size is at least the snapshot's. What binds like to its own volume is left out.
+// class, modes, labels and size it takes; the size is at least the snapshot's. What binds like to its own volume is left out. The claim
+// says when the snapshot was taken (change.AnnotationTakenAt).
 func Claim(like *corev1.PersistentVolumeClaim, namespace, name string, s run.Snapshot) (*unstructured.Unstructured, error) {
 	op := fmt.Sprintf("claim %s/%s from a snapshot", namespace, name)
 	if s.Namespace != namespace || s.Name == "" {
@@ -73,6 +75,12 @@ func Claim(like *corev1.PersistentVolumeClaim, namespace, name string, s run.Sna
 	c, err := fresh(like, namespace, name, op)
 	if err != nil {
 		return nil, err
+	}
+	if !s.TakenAt.IsZero() {
+		if c.Annotations == nil {
+			c.Annotations = map[string]string{}
+		}
+		c.Annotations[change.AnnotationTakenAt] = s.TakenAt.UTC().Format(time.RFC3339Nano)
 	}
 	group := APIGroup
 	c.Spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: &group, Kind: Kind, Name: s.Name}
@@ -99,11 +107,11 @@ func ClaimOnVolume(like *corev1.PersistentVolumeClaim, namespace, name, volume s
 	return encode(c, op)
 }
 
-// bindAnnotations tie a claim to the volume and node it had
+// bindAnnotations tie a claim to the volume and node it had, or say where its data came from
 // (https://kubernetes.io/docs/reference/labels-annotations-taints/).
 var bindAnnotations = []string{"pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller",
 	"volume.kubernetes.io/selected-node", "volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner",
-	"volume.kubernetes.io/storage-resizer", "kubectl.kubernetes.io/last-applied-configuration"}
+	"volume.kubernetes.io/storage-resizer", "kubectl.kubernetes.io/last-applied-configuration", change.AnnotationTakenAt}
 
 func fresh(like *corev1.PersistentVolumeClaim, namespace, name, op string) (*corev1.PersistentVolumeClaim, error) {
 	l := like.DeepCopy()

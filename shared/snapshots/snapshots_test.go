@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clienttesting "k8s.io/client-go/testing"
 
+	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/fault"
 	"fallbackchain.io/fallback/shared/plan"
@@ -150,6 +151,16 @@ spec:
 		if d := cmp.Diff(want(expected), got.Object); d != "" {
 			t.Errorf("snapshot of %q: %s", size, d)
 		}
+	}
+	from := like(t)
+	from.Annotations[change.AnnotationTakenAt] = "2020-01-01T00:00:00Z" // it was itself made from a snapshot, of another time
+	dated, err := snapshots.Claim(from, "drill", "data-pg-0", run.Snapshot{Name: "s", Namespace: "drill", TakenAt: steptest.Start})
+	if err != nil || dated.GetAnnotations()[change.AnnotationTakenAt] != "2026-11-21T02:00:00Z" || dated.GetAnnotations()["note"] != "kept" {
+		t.Errorf("%v %v", dated.GetAnnotations(), err)
+	}
+	onVolume, err := snapshots.ClaimOnVolume(from, "shop", "data-pg-0", "pv-7")
+	if _, has := onVolume.GetAnnotations()[change.AnnotationTakenAt]; err != nil || has {
+		t.Errorf("a claim on a kept volume says when a snapshot was taken (%v)", err)
 	}
 	for name, s := range map[string]run.Snapshot{"in another namespace": {Name: "s", Namespace: "shop"}, "without a name": {Namespace: "drill"}, "of no size": {Name: "s", Namespace: "drill", Size: "big"}} {
 		if _, err := snapshots.Claim(like(t), "drill", "data-pg-0", s); err == nil {
