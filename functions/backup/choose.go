@@ -66,10 +66,29 @@ func (h *Handler) choose(ctx context.Context, s *step.Session) (run.Backup, erro
 		out.Message = fmt.Sprintf("%s was not verified within %s: %s", orNone(choice.Name), time.Duration(out.TookMS)*time.Millisecond, seen)
 	}
 	out.Findings = slices.Concat(notes, out.Findings)
+	if f := overRPO(s, choice); f != nil {
+		out.Findings = append(out.Findings, *f)
+	}
 	return fit(out), nil
 }
 
-// Expected is what a plan expects of its restore point at a time; the target's identity and the key are the caller's to add.
+// provesRPO tells whether the RPO bounds the age of the backup. A drill and an evaluate tell whether the objective would be met. What brings
+// the workload back takes the newest that verifies and records the miss, as the gate does: refusing it would lose everything.
+func provesRPO(m run.Mode) bool { return m == run.Drill || m == run.Evaluate }
+
+// overRPO is what a recover must be told of a backup that a drill would not take; nil when there is nothing.
+func overRPO(s *step.Session, c backup.Choice) *run.Finding {
+	bound, age := maxAge(s.Plan.Spec), s.Now().Sub(c.At())
+	if provesRPO(s.Run.Mode) || c.Status != signal.True || bound >= s.Plan.Spec.Inventory.MaxAge.D() || age <= bound {
+		return nil
+	}
+	return &run.Finding{Severity: run.Warning, Subject: "backup " + c.Name,
+		Problem: fmt.Sprintf("was taken %s ago, spec.objectives.rpo is %s", age.Round(time.Second), s.Plan.Spec.Objectives.RPO),
+		Means:   fmt.Sprintf("more is lost than the plan's objective; it is the newest that verifies, and spec.inventory.maxAge (%s) allows it", s.Plan.Spec.Inventory.MaxAge)}
+}
+
+// Expected is what a plan expects of its restore point at a time, where it is to prove its objectives; the target's identity and the key are
+// the caller's to add.
 func Expected(p *plan.Plan, now time.Time) backup.Expectation {
 	w, v := p.Spec.Workload, p.Spec.Inventory.Velero
 	return backup.Expectation{Namespace: w.Namespace, StatefulSet: w.StatefulSet, Now: now,
@@ -85,6 +104,9 @@ func IdentityUnknown(err error) run.Finding {
 // expectation is what the backup must fit. What could not be found out is not compared, and is a finding.
 func (h *Handler) expectation(ctx context.Context, s *step.Session) (backup.Expectation, []run.Finding) {
 	e := Expected(s.Plan, s.Now())
+	if !provesRPO(s.Run.Mode) {
+		e.MaxAge = s.Plan.Spec.Inventory.MaxAge.D()
+	}
 	var notes []run.Finding
 	var err error
 	if e.ClusterUID, e.KubernetesVersion, err = Identity(ctx, s.Cluster); err != nil {
@@ -114,7 +136,7 @@ func keyError(env *step.Env, key string, err error) error {
 	}
 }
 
-// maxAge is the oldest backup that verifies: the inventory's, and for the latest one the plan's RPO as well.
+// maxAge is the oldest backup that a drill takes: the inventory's, and for the latest one the plan's RPO as well.
 func maxAge(spec plan.Spec) time.Duration {
 	age, rpo, point := spec.Inventory.MaxAge.D(), spec.Objectives.RPO.D(), spec.Inventory.Velero.RestorePoint
 	if latest := point.Backup == "" && point.RandomWithin == 0; latest && rpo > 0 && rpo < age {

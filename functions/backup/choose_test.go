@@ -129,6 +129,46 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// TestTheRPOByMode: a backup was missed, and the newest is older than the RPO. A recover takes it: there is no better one.
+func TestTheRPOByMode(t *testing.T) {
+	for mode, takes := range map[run.Mode]bool{run.Drill: false, run.Evaluate: false, run.Recover: true} {
+		for _, tc := range []struct {
+			name             string
+			age, rpo, maxAge time.Duration
+			named            bool
+			reason           string
+			warns            bool
+		}{
+			{"within the RPO", 50 * time.Minute, time.Hour, 24 * time.Hour, false, "Verified", false},
+			{"over the RPO", 83 * time.Minute, time.Hour, 24 * time.Hour, false, map[bool]string{true: "Verified", false: "TooOld"}[takes], takes},
+			{"over both", 25 * time.Hour, time.Hour, 24 * time.Hour, false, "TooOld", false},
+			{"the RPO is the longer one", 83 * time.Minute, 2 * time.Hour, time.Hour, false, "TooOld", false},
+			{"no RPO", 83 * time.Minute, 0, 24 * time.Hour, false, "Verified", false},
+			{"named by the plan", 83 * time.Minute, time.Hour, 24 * time.Hour, true, "Verified", false},
+		} {
+			t.Run(string(mode)+" "+tc.name, func(t *testing.T) {
+				p := velero()
+				p.Spec.Objectives.RPO, p.Spec.Inventory.MaxAge = plan.Duration(tc.rpo), plan.Duration(tc.maxAge)
+				if tc.named {
+					p.Spec.Inventory.Velero.RestorePoint.Backup = "new"
+				}
+				b, err := choose(world(t, mode, p, backuptest.NewStore(taken("new", tc.age-30*time.Second))))
+				if err != nil || b.Reason != tc.reason || b.Name != "new" || (b.Phase == run.Verified) != (tc.reason == "Verified") {
+					t.Fatalf("%v %+v", err, b)
+				}
+				i := slices.IndexFunc(b.Findings, func(f run.Finding) bool { return strings.Contains(f.Problem, "spec.objectives.rpo") })
+				if (i >= 0) != tc.warns {
+					t.Fatalf("findings %+v", b.Findings)
+				}
+				if f := "Warning backup new was taken 1h23m0s ago, spec.objectives.rpo is 1h: more is lost than the plan's objective; it is the newest that verifies, and spec.inventory.maxAge (24h) allows it"; tc.warns &&
+					b.Findings[i].Severity+" "+b.Findings[i].Subject+" "+b.Findings[i].Problem+": "+b.Findings[i].Means != f {
+					t.Errorf("%+v", b.Findings[i])
+				}
+			})
+		}
+	}
+}
+
 func TestAClusterThatDoesNotAnswerDoesNotStopIt(t *testing.T) {
 	w := world(t, run.Recover, velero(), backuptest.NewStore(taken("new", time.Hour)))
 	w.Fake.PrependReactor("get", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) {

@@ -43,7 +43,7 @@ func (c *Contents) Bundle(namespace, statefulSet string) (*inventory.Bundle, []r
 		return nil, append(findings, run.Finding{Severity: run.Stop, Subject: subject, Problem: "does not hold the StatefulSet " + namespace + "/" + statefulSet,
 			Means: "the workload would not come back"})
 	}
-	m := inventory.Manifest{Namespace: namespace, StatefulSet: statefulSet, ClusterUID: c.ClusterUID, KubernetesVersion: c.KubernetesVersion, CapturedAt: c.at()}
+	m := inventory.Manifest{Namespace: namespace, StatefulSet: statefulSet, ClusterUID: c.ClusterUID, KubernetesVersion: c.KubernetesVersion, CapturedAt: c.At()}
 	m.Snapshots, findings = c.snapshots(findings)
 	b, err := inventory.Of(m, c.Listing, objects)
 	if err != nil {
@@ -110,5 +110,5 @@ func (c *Contents) takenAt(claim string) time.Time {
 	if t := c.taken[claim]; !t.IsZero() {
 		return t
 	}
-	return c.at()
+	return c.At()
 }

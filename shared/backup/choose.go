@@ -97,7 +97,7 @@ func (c *Choice) candidates(found []listed, schedule string, exp Expectation) []
 // that a backup which came or went changes nothing but itself.
 func draw(found []listed, within time.Duration, now time.Time, runID string) []listed {
 	in := slices.DeleteFunc(slices.Clone(found), func(l listed) bool {
-		return l.Phase != PhaseCompleted || l.at().IsZero() || now.Sub(l.at()) > within
+		return l.Phase != PhaseCompleted || l.At().IsZero() || now.Sub(l.At()) > within
 	})
 	place := func(l listed) []byte {
 		sum := sha256.Sum256([]byte(runID + "\x00" + l.Name))

@@ -57,7 +57,7 @@ func nonEmpty(s string) []string {
 // age is counted from the start of the backup.
 func (v *verification) age() {
 	subject := keyOf(v.name, kindMetadata)
-	at := v.summary.at()
+	at := v.summary.At()
 	if at.IsZero() {
 		v.wrong(ReasonNotCompleted, subject, "how much data a restore loses is not known", "does not say when the backup was taken")
 		return

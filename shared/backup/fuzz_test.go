@@ -55,7 +55,7 @@ func FuzzMetadata(f *testing.F) {
 			t.Fatalf("read %q", data)
 		}
 		s := d.summary("b1")
-		_ = s.at()
+		_ = s.At()
 		_ = includes(d.Spec.IncludedNamespaces, d.Spec.ExcludedNamespaces, "shop")
 	})
 }

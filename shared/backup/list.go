@@ -45,7 +45,7 @@ type listed struct {
 
 // when is the time by which backups are ordered: that of their content, or of their newest object where it is not known.
 func (l listed) when() time.Time {
-	if t := l.at(); !t.IsZero() {
+	if t := l.At(); !t.IsZero() {
 		return t
 	}
 	return l.modified

@@ -80,9 +80,9 @@ func (d *backupDocument) summary(name string) Summary {
 	return s
 }
 
-// at is the time that the backup's content is of: its objects and snapshots were taken after it began, so that its age is counted
+// At is the time that the backup's content is of: its objects and snapshots were taken after it began, so that its age is counted
 // from there.
-func (s Summary) at() time.Time {
+func (s Summary) At() time.Time {
 	for _, t := range []*time.Time{s.StartedAt, s.CompletedAt} {
 		if t != nil {
 			return *t

@@ -223,7 +223,7 @@ func (v *verification) verified() Verified {
 	_, out.Sealed = v.find(kindManifest)
 	if out.Message = v.message(); v.status == signal.True {
 		out.Message = fmt.Sprintf("%d objects and %d volumes, taken %s ago from Kubernetes %s", out.Objects, len(out.Volumes),
-			v.exp.Now.Sub(out.at()).Round(time.Second), out.KubernetesVersion)
+			v.exp.Now.Sub(out.At()).Round(time.Second), out.KubernetesVersion)
 		if v.integrity == signal.True {
 			out.Message += ", every digest equals the signed manifest"
 		}

@@ -5,7 +5,7 @@ type Inventory struct {
 	Manifests *ManifestBundle `yaml:"manifests,omitempty" json:"manifests,omitempty"`
 	Velero    *Velero         `yaml:"velero,omitempty" json:"velero,omitempty"`
 	// MaxAge is the oldest inventory that still verifies. For a Velero backup that is chosen as the latest, objectives.rpo bounds the age
-	// as well.
+	// as well in a drill and an evaluate, which prove the objective. A recover takes the newest that verifies, and says how far it misses.
 	MaxAge Duration `yaml:"maxAge,omitempty" json:"maxAge,omitzero"`
 }
 
