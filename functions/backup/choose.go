@@ -176,7 +176,7 @@ func section(out *run.Backup, c backup.Choice) {
 			out.Moved++
 		}
 	}
-	out.Findings, out.Passed = c.Findings, c.Passed
+	out.Findings, out.Passed, out.PassedCount = c.Findings, c.Passed, c.PassedCount
 }
 
 // moved tells whether the volume's data is in the bucket.

@@ -227,6 +227,21 @@ func TestASlowPlace(t *testing.T) {
 	}
 }
 
+// TestManyThatVeleroDidNotComplete: they cost no try, and the section stays small however many they are.
+func TestManyThatVeleroDidNotComplete(t *testing.T) {
+	specs := []backuptest.Spec{taken("whole", 30*time.Hour)}
+	for i := range 120 {
+		spec := taken(fmt.Sprintf("night-%03d-%s", i, strings.Repeat("x", 150)), time.Duration(i+1)*time.Minute)
+		spec.Phase = []string{"PartiallyFailed", "Failed", "InProgress"}[i%3]
+		specs = append(specs, spec)
+	}
+	b, err := choose(world(t, run.Drill, velero(), backuptest.NewStore(specs...)))
+	if err != nil || b.Phase != run.Verified || b.Name != "whole" || b.PassedCount != 120 || b.PassedOver() != 120 || len(b.Passed) != 6 ||
+		!strings.Contains(b.Passed[5], `and 115 more that are not Completed: in all 40 "Failed", 40 "InProgress", 40 "PartiallyFailed"`) {
+		t.Errorf("%v %+v", err, b)
+	}
+}
+
 func TestManyVolumesAndFindingsFit(t *testing.T) {
 	spec := taken("new", time.Hour)
 	spec.Claims = 200

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"fallbackchain.io/fallback/shared/plan"
@@ -20,16 +22,21 @@ const (
 	ChosenRandom = "random"
 )
 
-// maxTries is how many backups are verified in search of one that is whole.
-const maxTries = 5
+// maxTries is how many backups are verified in search of one that is whole. maxNamed is how many of a kind that were passed over without
+// that are named, each with its reason; the rest is counted.
+const (
+	maxTries = 5
+	maxNamed = 5
+)
 
 // Choose finds and verifies the restore point: the named backup; or one that is not older than randomWithin, by the run's ID (the
 // same ID and the same backups give the same one); or the latest. Of the last two, one that does not verify is passed over, and named;
-// at most five are tried. schedule takes only the backups of that Velero Schedule, and only those count that include the
-// expectation's namespace.
+// at most five are tried. One that Velero itself does not call Completed is passed over without a try, and the search for the latest ends
+// at the first that is too old, for the others are older. schedule takes only the backups of that Velero Schedule, and only those count
+// that include the expectation's namespace.
 //
-// When none verifies, the choice is the first that was tried, with its Stop findings. An error means that ctx ended or that the
-// store could not be listed.
+// When none verifies, the choice is the first that was tried, with its Stop findings; the newest where none is Completed. An error means
+// that ctx ended or that the store could not be listed.
 func Choose(ctx context.Context, s Store, at plan.RestorePoint, schedule, runID string, exp Expectation) (Choice, error) {
 	if at.Backup != "" {
 		v, err := Verify(ctx, s, at.Backup, exp)
@@ -52,43 +59,125 @@ func Choose(ctx context.Context, s Store, at plan.RestorePoint, schedule, runID 
 		c.Verified = nothing(at, schedule, exp)
 		return c, nil
 	}
-	first := Choice{How: c.How}
+	err = c.search(ctx, s, candidates, exp)
+	return c, err
+}
+
+// search verifies candidates in their order until one is whole.
+func (c *Choice) search(ctx context.Context, s Store, candidates []listed, exp Expectation) error {
+	var tried []Verified
+	incomplete, untried := map[string]int{}, 0
 	for i, l := range candidates {
-		if i == maxTries {
+		if l.Phase != PhaseCompleted {
+			if n := sum(incomplete); n < maxNamed {
+				c.passOver(l.Name, l.incomplete(ctx, s))
+			}
+			incomplete[l.Phase]++
+			continue
+		}
+		if len(tried) == maxTries {
+			untried = completed(candidates[i:])
 			break
 		}
 		v, err := Verify(ctx, s, l.Name, exp)
 		if err != nil || v.Status == signal.True {
 			c.Verified = v
-			return c, err
+			c.count(incomplete, 0)
+			return err
 		}
-		if i == 0 {
-			first.Verified = v
+		c.passOver(l.Name, v.Message)
+		tried = append(tried, v)
+		if c.How == ChosenLatest && exp.MaxAge > 0 && exp.Now.Sub(l.At()) > exp.MaxAge && !l.At().IsZero() {
+			untried = completed(candidates[i+1:])
+			break
 		}
-		c.Passed = append(c.Passed, fmt.Sprintf("%s: %s", l.Name, v.Message))
 	}
-	if n := len(candidates) - maxTries; n > 0 {
-		c.Passed = append(c.Passed, fmt.Sprintf("%d older ones were not tried", n))
+	if len(tried) == 0 {
+		v, err := Verify(ctx, s, candidates[0].Name, exp)
+		if err != nil {
+			c.Verified = v
+			return err
+		}
+		tried = append(tried, v)
 	}
-	first.Passed = slices.DeleteFunc(c.Passed, func(p string) bool { return p == first.Name+": "+first.Message })
-	return first, nil
+	c.Verified = tried[0]
+	c.count(incomplete, untried)
+	c.PassedCount-- // the first that was tried is not passed over: it is the choice
+	c.Passed = slices.DeleteFunc(c.Passed, func(p string) bool { return strings.HasPrefix(p, c.Name+": ") })
+	return nil
+}
+
+func (c *Choice) passOver(name, why string) {
+	c.Passed = append(c.Passed, name+": "+why)
+	c.PassedCount++
+}
+
+// count tells of those that were not named: by phase, and how many nobody tried.
+func (c *Choice) count(incomplete map[string]int, untried int) {
+	if more := sum(incomplete) - maxNamed; more > 0 {
+		c.PassedCount += more
+		var phases []string
+		for _, phase := range slices.Sorted(maps.Keys(incomplete)) {
+			phases = append(phases, fmt.Sprintf("%d %q", incomplete[phase], phase))
+		}
+		c.Passed = append(c.Passed, fmt.Sprintf("and %d more that are not %s: in all %s", more, PhaseCompleted, strings.Join(phases, ", ")))
+	}
+	switch untried {
+	case 0:
+	case 1:
+		c.Passed = append(c.Passed, "1 older one was not tried")
+	default:
+		c.Passed = append(c.Passed, fmt.Sprintf("%d older ones were not tried", untried))
+	}
+}
+
+func sum(m map[string]int) int {
+	n := 0
+	for _, v := range m {
+		n += v
+	}
+	return n
+}
+
+func completed(found []listed) int {
+	n := 0
+	for _, l := range found {
+		if l.Phase == PhaseCompleted {
+			n++
+		}
+	}
+	return n
+}
+
+// incomplete says why a backup is not Completed, from what Velero wrote of it and no more.
+func (l listed) incomplete(ctx context.Context, s Store) string {
+	v := &verification{verdict: newVerdict(), ctx: ctx, store: s, name: l.Name, objects: l.objects, doc: l.doc, summary: l.Summary}
+	v.stream(kindResults, zipped(v.results))
+	v.verdict = newVerdict() // whether its results could be read is not what keeps it from being taken
+	v.ended()
+	return v.message()
 }
 
 // candidates are the backups that may be chosen, newest first. One whose metadata cannot be read might be the newest of them all: it
 // is named among those passed over.
 func (c *Choice) candidates(found []listed, schedule string, exp Expectation) []listed {
 	var out []listed
+	unread := 0
 	for _, l := range found {
 		switch {
 		case l.doc == nil:
-			if len(c.Passed) < maxTries {
-				c.Passed = append(c.Passed, fmt.Sprintf("%s: %s %s", l.Name, l.findings[0].Subject, l.findings[0].Problem))
+			if unread++; unread <= maxNamed {
+				c.passOver(l.Name, l.findings[0].Subject+" "+l.findings[0].Problem)
 			}
 		case schedule != "" && l.Schedule != schedule:
 		case exp.Namespace != "" && !includes(l.doc.Spec.IncludedNamespaces, l.doc.Spec.ExcludedNamespaces, exp.Namespace):
 		default:
 			out = append(out, l)
 		}
+	}
+	if more := unread - maxNamed; more > 0 {
+		c.PassedCount += more
+		c.Passed = append(c.Passed, fmt.Sprintf("and %d more whose metadata cannot be read", more))
 	}
 	return out
 }

@@ -82,6 +82,7 @@ func TestChoose(t *testing.T) {
 		how      string
 		status   signal.Status
 		passed   []string // each is the beginning of a line
+		count    int      // of the backups passed over, where it is not that of the lines
 	}{
 		"the latest":               {store: hourly(3, nil), want: "b01", how: "latest", status: signal.True},
 		"the latest that verifies": {store: broken(hourly(4, nil), "b01", "b02"), want: "b03", how: "latest", status: signal.True, passed: []string{"b01: backups/b01/b01.tar.gz", "b02: "}},
@@ -90,21 +91,33 @@ func TestChoose(t *testing.T) {
 			s.Truncate(backuptest.Key("b01", metadataJSON))
 			return s
 		}(), want: "b02", how: "latest", status: signal.True, passed: []string{"b01: backups/b01/velero-backup.json"}},
-		"none of the five newest":       {store: broken(hourly(7, nil), "b01", "b02", "b03", "b04", "b05"), want: "b01", how: "latest", status: signal.False, passed: []string{"b02: ", "b03: ", "b04: ", "b05: ", "2 older ones"}},
-		"named":                         {store: hourly(3, nil), at: plan.RestorePoint{Backup: "b03"}, want: "b03", how: "named", status: signal.True},
-		"named, broken":                 {store: broken(hourly(3, nil), "b03"), at: plan.RestorePoint{Backup: "b03"}, want: "b03", how: "named", status: signal.False},
-		"named, too old":                {store: hourly(3, nil), at: plan.RestorePoint{Backup: "b03"}, maxAge: 2 * time.Hour, want: "b03", how: "named", status: signal.False},
-		"named, another's":              {store: hourly(3, nil), at: plan.RestorePoint{Backup: "b99"}, want: "b99", how: "named", status: signal.False},
-		"of a schedule":                 {store: hourly(4, func(i int, s *backuptest.Spec) { s.Schedule = []string{"", "nightly"}[(i+1)%2] }), schedule: "nightly", want: "b02", how: "latest", status: signal.True},
-		"that includes the namespace":   {store: hourly(4, func(i int, s *backuptest.Spec) { s.Included = [][]string{{"bank"}, {"*"}}[min(i/3, 1)] }), want: "b03", how: "latest", status: signal.True},
-		"that does not exclude it":      {store: hourly(2, func(i int, s *backuptest.Spec) { s.Excluded = [][]string{{"shop"}, nil}[i-1] }), want: "b02", how: "latest", status: signal.True},
-		"random":                        {store: hourly(1, nil), at: plan.RestorePoint{RandomWithin: plan.Duration(24 * time.Hour)}, want: "b01", how: "random", status: signal.True},
-		"random, none in the window":    {store: hourly(3, nil), at: plan.RestorePoint{RandomWithin: plan.Duration(time.Minute)}, how: "random", status: signal.False},
-		"random, only completed":        {store: hourly(3, func(i int, s *backuptest.Spec) { s.Phase = []string{"Failed", "PartiallyFailed", "Completed"}[i-1] }), at: plan.RestorePoint{RandomWithin: plan.Duration(24 * time.Hour)}, want: "b03", how: "random", status: signal.True},
-		"none of the schedule":          {store: hourly(3, nil), schedule: "nightly", how: "latest", status: signal.False},
-		"nothing at all":                {store: backuptest.NewStore(), how: "latest", status: signal.False},
-		"too old, the latest as it is":  {store: hourly(2, nil), maxAge: time.Minute, want: "b01", how: "latest", status: signal.False, passed: []string{"b02: "}},
-		"partially failed, passed over": {store: hourly(2, func(i int, s *backuptest.Spec) { s.Phase = []string{"PartiallyFailed", "Completed"}[i-1] }), want: "b02", how: "latest", status: signal.True, passed: []string{`b01: backups/b01/velero-backup.json is in phase "PartiallyFailed"`}},
+		"none of the five newest":      {store: broken(hourly(7, nil), "b01", "b02", "b03", "b04", "b05"), want: "b01", how: "latest", status: signal.False, passed: []string{"b02: ", "b03: ", "b04: ", "b05: ", "2 older ones"}},
+		"named":                        {store: hourly(3, nil), at: plan.RestorePoint{Backup: "b03"}, want: "b03", how: "named", status: signal.True},
+		"named, broken":                {store: broken(hourly(3, nil), "b03"), at: plan.RestorePoint{Backup: "b03"}, want: "b03", how: "named", status: signal.False},
+		"named, too old":               {store: hourly(3, nil), at: plan.RestorePoint{Backup: "b03"}, maxAge: 2 * time.Hour, want: "b03", how: "named", status: signal.False},
+		"named, another's":             {store: hourly(3, nil), at: plan.RestorePoint{Backup: "b99"}, want: "b99", how: "named", status: signal.False},
+		"of a schedule":                {store: hourly(4, func(i int, s *backuptest.Spec) { s.Schedule = []string{"", "nightly"}[(i+1)%2] }), schedule: "nightly", want: "b02", how: "latest", status: signal.True},
+		"that includes the namespace":  {store: hourly(4, func(i int, s *backuptest.Spec) { s.Included = [][]string{{"bank"}, {"*"}}[min(i/3, 1)] }), want: "b03", how: "latest", status: signal.True},
+		"that does not exclude it":     {store: hourly(2, func(i int, s *backuptest.Spec) { s.Excluded = [][]string{{"shop"}, nil}[i-1] }), want: "b02", how: "latest", status: signal.True},
+		"random":                       {store: hourly(1, nil), at: plan.RestorePoint{RandomWithin: plan.Duration(24 * time.Hour)}, want: "b01", how: "random", status: signal.True},
+		"random, none in the window":   {store: hourly(3, nil), at: plan.RestorePoint{RandomWithin: plan.Duration(time.Minute)}, how: "random", status: signal.False},
+		"random, only completed":       {store: hourly(3, func(i int, s *backuptest.Spec) { s.Phase = []string{"Failed", "PartiallyFailed", "Completed"}[i-1] }), at: plan.RestorePoint{RandomWithin: plan.Duration(24 * time.Hour)}, want: "b03", how: "random", status: signal.True},
+		"none of the schedule":         {store: hourly(3, nil), schedule: "nightly", how: "latest", status: signal.False},
+		"nothing at all":               {store: backuptest.NewStore(), how: "latest", status: signal.False},
+		"too old, the latest as it is": {store: hourly(2, nil), maxAge: time.Minute, want: "b01", how: "latest", status: signal.False, passed: []string{"1 older one was not tried"}},
+		"five nights that are not Completed": {store: hourly(7, func(i int, s *backuptest.Spec) {
+			s.Phase = []string{"PartiallyFailed", "Failed", "InProgress", "PartiallyFailed", "FinalizingPartiallyFailed", "", ""}[i-1]
+		}), want: "b06", how: "latest", status: signal.True, passed: []string{`b01: backups/b01/velero-backup.json is in phase "PartiallyFailed", expected Completed`, `b02: backups/b02/velero-backup.json is in phase "Failed"`, `b03: backups/b03/velero-backup.json is in phase "InProgress"`, "b04: ", "b05: "}},
+		"and the tries are for the others": {store: broken(hourly(10, func(i int, s *backuptest.Spec) {
+			if i%2 == 1 {
+				s.Phase = "PartiallyFailed"
+			}
+		}), "b02", "b04", "b06", "b08"), want: "b10", how: "latest", status: signal.True, passed: []string{"b01: ", "b02: backups/b02/b02.tar.gz", "b03: ", "b04: ", "b05: ", "b06: ", "b07: ", "b08: ", "b09: "}},
+		"many that are not Completed are counted": {store: hourly(23, func(i int, s *backuptest.Spec) { s.Phase = []string{"PartiallyFailed", "Failed", ""}[i/21+i/23] }), want: "b23", how: "latest", status: signal.True,
+			passed: []string{"b01: ", "b02: ", "b03: ", "b04: ", "b05: ", `and 17 more that are not Completed: in all 2 "Failed", 20 "PartiallyFailed"`}, count: 22},
+		"none is Completed: the newest as it is": {store: hourly(2, func(_ int, s *backuptest.Spec) { s.Phase = "PartiallyFailed" }), want: "b01", how: "latest", status: signal.False, passed: []string{"b02: "}},
+		"the first that is too old ends it":      {store: broken(hourly(6, nil), "b01", "b02"), maxAge: 150 * time.Minute, want: "b01", how: "latest", status: signal.False, passed: []string{"b02: ", "b03: backups/b03/velero-backup.json was taken 3h0m0s ago, expected at most 2h30m0s", "3 older ones were not tried"}},
+		"partially failed, passed over":          {store: hourly(2, func(i int, s *backuptest.Spec) { s.Phase = []string{"PartiallyFailed", "Completed"}[i-1] }), want: "b02", how: "latest", status: signal.True, passed: []string{`b01: backups/b01/velero-backup.json is in phase "PartiallyFailed"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			exp := expectation()
@@ -120,6 +133,15 @@ func TestChoose(t *testing.T) {
 			}
 			if c.status != signal.True && (len(got.Findings) == 0 || got.Message == "" || got.Reason == "") {
 				t.Errorf("not said why: %+v", got)
+			}
+			count := c.count
+			for _, p := range c.passed {
+				if c.count == 0 && strings.HasPrefix(p, "b") {
+					count++
+				}
+			}
+			if got.PassedCount != count {
+				t.Errorf("%d passed over, expected %d: %q", got.PassedCount, count, got.Passed)
 			}
 			if len(got.Passed) != len(c.passed) {
 				t.Fatalf("passed %q, expected %q", got.Passed, c.passed)

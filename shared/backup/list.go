@@ -40,6 +40,7 @@ type listed struct {
 	// doc is nil when it could not be read: findings say why.
 	doc      *backupDocument
 	findings []run.Finding
+	objects  []Object
 	modified time.Time
 }
 
@@ -96,7 +97,7 @@ func (l *listed) read(ctx context.Context, s Store, objects []Object) {
 		v.wrong(ReasonObjectMissing, p.key(l.Name), p.means, "is missing")
 	}
 	v.stream(kindMetadata, func(p part, r io.Reader) error { return v.metadata(p, r) })
-	l.findings = v.verdict.list()
+	l.findings, l.objects = v.verdict.list(), objects
 	if l.doc = v.doc; v.doc != nil {
 		l.Summary = v.summary
 	}

@@ -105,8 +105,10 @@ type Choice struct {
 	Verified
 	// How is latest, named or random.
 	How string
-	// Passed are later (or drawn) backups that did not verify, with why.
-	Passed []string
+	// Passed are later (or drawn) backups that did not verify, with why, the first of each kind; then lines that count the rest. PassedCount
+	// is how many backups they are.
+	Passed      []string
+	PassedCount int
 }
 
 // Contents is what a verified backup holds of one namespace.

@@ -99,6 +99,7 @@ func TestRemarksOfTheBackup(t *testing.T) {
 		"sealed and whole":    {run.Run{Backup: &run.Backup{Phase: run.Verified, Name: "b", Integrity: "True"}}, nil},
 		"not what was sealed": {run.Run{Backup: &run.Backup{Phase: run.Verified, Name: "b", Integrity: "False"}}, []string{"Backup b is not what its signed manifest says was written."}},
 		"passed over":         {run.Run{Backup: &run.Backup{Phase: run.Verified, Name: "b", Integrity: "True", Passed: []string{"c: x", "d: y"}}}, []string{"2 backups were passed over before b was taken, because they did not verify."}},
+		"many passed over":    {run.Run{Backup: &run.Backup{Phase: run.Verified, Name: "b", Integrity: "True", Passed: []string{"c: x", "and 119 more"}, PassedCount: 120}}, []string{"120 backups were passed over before b was taken, because they did not verify."}},
 		"a rehearsal that would stop, and one that only warns": {run.Run{Rehearsal: &run.Rehearsal{Findings: []run.Finding{{Severity: run.Stop}, {Severity: run.Warning}}}},
 			[]string{"The rehearsal found 1 thing that would keep a restore from succeeding."}},
 		"a missed RPO": {run.Run{Trigger: run.Trigger{At: start}, Gate: &run.Gate{Phase: run.Refused, HeartbeatAt: &beat, HeartbeatPod: "pg-1", RPOMS: &lost}},

@@ -70,7 +70,7 @@ func aboutBackup(r Report) []string {
 		case b.Integrity == "False":
 			out = append(out, fmt.Sprintf("Backup %s is not what its signed manifest says was written.", b.Name))
 		}
-		if n := len(b.Passed); n > 0 {
+		if n := b.PassedOver(); n > 0 {
 			out = append(out, fmt.Sprintf("%s passed over before %s was taken, because %s did not verify.", count(n, "backup was", "backups were"), orNone(b.Name), map[bool]string{true: "it", false: "they"}[n == 1]))
 		}
 	}

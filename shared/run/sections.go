@@ -288,9 +288,18 @@ type Backup struct {
 	VolumeCount int            `json:"volumeCount,omitempty"`
 	Moved       int            `json:"moved,omitempty"`
 	Findings    []Finding      `json:"findings,omitempty"`
-	// Passed are later backups that did not verify, with why.
-	Passed []string `json:"passed,omitempty"`
-	TookMS int64    `json:"tookMs,omitempty"`
+	// Passed are later backups that did not verify, with why, the first of them; PassedCount is all.
+	Passed      []string `json:"passed,omitempty"`
+	PassedCount int      `json:"passedCount,omitempty"`
+	TookMS      int64    `json:"tookMs,omitempty"`
+}
+
+// PassedOver is how many backups were passed over; runs of older versions have only the list.
+func (b Backup) PassedOver() int {
+	if b.PassedCount > 0 {
+		return b.PassedCount
+	}
+	return len(b.Passed)
 }
 
 // Rehearsal is the section of backup's rehearse: what a restore would do on the target, before anything is created.

@@ -149,8 +149,8 @@ func Remarks(r run.Run) []string {
 	if b := r.Backup; b != nil && b.Phase == run.Failed {
 		out = append(out, firstLine("no backup verified: "+b.Reason+" "+b.Message))
 	}
-	if b := r.Backup; b != nil && len(b.Passed) > 0 {
-		out = append(out, fmt.Sprintf("backups that did not verify were passed over: %d", len(b.Passed)))
+	if b := r.Backup; b != nil && b.PassedOver() > 0 {
+		out = append(out, fmt.Sprintf("backups that did not verify were passed over: %d", b.PassedOver()))
 	}
 	for _, f := range stops(r) {
 		out = append(out, firstLine(fmt.Sprintf("would stop a restore: %s: %s", f.Subject, f.Problem)))
