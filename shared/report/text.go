@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fallbackchain.io/fallback/shared/report/render"
+	"fallbackchain.io/fallback/shared/run"
 )
 
 // JSON is the report for machines.
@@ -77,7 +78,8 @@ var functions = map[string]any{
 	"join": func(s []string) string { return strings.Join(s, "; ") }, "because": because, "size": size,
 	"bar": func(w Waterfall, s Segment) string { return w.bar(s) }, "chosen": chosen, "orNone": orNone, "count": count,
 	"integrity": integrity, "missed": func(met *bool) bool { return met != nil && !*met }, "what": func(p RPO) string { return p.What() },
-	"sub": func(t, from time.Time) time.Duration { return t.Sub(from) }, "label": func(s Segment) string { return s.Label() },
+	"snapshot": func(s run.Snapshot) string { return s.Title() },
+	"sub":      func(t, from time.Time) time.Duration { return t.Sub(from) }, "label": func(s Segment) string { return s.Label() },
 }
 
 // integrity says why it is what it is.
@@ -184,7 +186,7 @@ The API server was asked about {{.Asked}} objects by its own dry run{{with .Aske
 
 {{.Objects}} objects into {{.Namespace}}.{{with .Velero}}
 {{template "velero" .}}{{end}}{{range .Claims}}
-- claim {{.Claim}} from snapshot {{.Namespace}}/{{.Name}} of {{stamp .TakenAt}}{{end}}{{range .LeftOut}}
+- claim {{.Claim}} from snapshot {{cell (snapshot .)}} of {{stamp .TakenAt}}{{end}}{{range .LeftOut}}
 - left out: {{.}}{{end}}
 {{end}}{{with .Rollback}}
 ## Rollback: {{.Phase}}

@@ -131,10 +131,15 @@ type Snapshot struct {
 
 // Title names the snapshot for people: the VolumeSnapshot; else the storage system's own ID, for of a Velero backup no more is known.
 func (s Snapshot) Title() string {
-	if s.Name == "" {
-		return "handle " + s.Handle + " of driver " + s.Driver
+	switch {
+	case s.Name != "":
+		return s.Namespace + "/" + s.Name
+	case s.Handle == "":
+		return "without a name and handle"
+	case s.Driver == "": // moved data: the handle is the data mover's
+		return "handle " + s.Handle
 	}
-	return s.Namespace + "/" + s.Name
+	return "handle " + s.Handle + " of driver " + s.Driver
 }
 
 // ClaimPoint is what is known about a claim before the first change.
