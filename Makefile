@@ -136,9 +136,15 @@ functions: ## build every Lambda function into build/functions/ and print the si
 	@cd $(FUNCTIONS_DIR) && ls -l --block-size=K */bootstrap | awk '{print $$5, $$NF}'
 
 .PHONY: sam-build
-sam-build: judges ## what `sam build` makes of the template, in .aws-sam/
+sam-build: judges ## what `sam build` makes of the template, in .aws-sam/, and no larger than infra/aws/binaries/baseline.json allows
 	@made=.aws-sam/made-from; key=$$($(SOURCES)); if [[ ! -f $$made || $$(<$$made) != "$$key" ]]; then \
 		rm -f $$made; \
 		$(SAM) build >.tools/sam-build.log 2>&1 || { cat .tools/sam-build.log >&2; exit 1; }; \
 		echo "$$key" >$$made; \
+	fi
+	@# What is deployed is linked here and nowhere else in CI: so its sizes are held here, once for each build.
+	@held=.aws-sam/sizes-held; key=$$(cat .aws-sam/made-from infra/aws/binaries/*.go infra/aws/binaries/baseline.json | sha256sum); \
+	if [[ ! -f $$held || $$(<$$held) != "$$key" ]]; then \
+		go run ./infra/aws/binaries/measure -sizes .aws-sam/build; \
+		echo "$$key" >$$held; \
 	fi

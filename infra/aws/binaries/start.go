@@ -23,9 +23,9 @@ type Start struct {
 }
 
 const (
-	// starts is how often a function is started. The fastest start counts, for what else the machine does only adds to it; and the median
-	// of the memory.
-	starts = 7
+	// starts is how often a function is started. The fastest start counts, for what else the machine does only adds to it, and a median
+	// doubles when it does much; and the median of the memory.
+	starts = 21
 	// warmups is how many invocations a process takes before its memory counts.
 	warmups = 2
 	// startTimeout bounds one start.
@@ -39,20 +39,24 @@ var environment = []string{"AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=id", "A
 	"JANITOR_FUNCTION_ARN=arn:aws:lambda:eu-central-1:123456789012:function:janitor:live",
 	"MANIFEST_KEY_ARN=arn:aws:kms:eu-central-1:123456789012:key/11111111-1111-1111-1111-111111111111"}
 
-// Measure starts the program some times, one after the other.
-func Measure(ctx context.Context, program string) (Start, error) {
-	var inits []time.Duration
-	var memory []int64
+// Measure starts the programs some times, in turns, so that what else the machine does for a while meets all of them.
+func Measure(ctx context.Context, programs map[string]string) (map[string]Start, error) {
+	inits, memory := map[string][]time.Duration{}, map[string][]int64{}
 	for range starts {
-		s, err := start(ctx, program)
-		if err != nil {
-			return Start{}, err
+		for name, program := range programs {
+			s, err := start(ctx, program)
+			if err != nil {
+				return nil, err
+			}
+			inits[name], memory[name] = append(inits[name], s.Init), append(memory[name], s.MaxRSS)
 		}
-		inits, memory = append(inits, s.Init), append(memory, s.MaxRSS)
 	}
-	slices.Sort(inits)
-	slices.Sort(memory)
-	return Start{inits[0], memory[starts/2]}, nil
+	out := map[string]Start{}
+	for name := range programs {
+		slices.Sort(memory[name])
+		out[name] = Start{slices.Min(inits[name]), memory[name][starts/2]}
+	}
+	return out, nil
 }
 
 // start runs the program against a Lambda runtime API of its own (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html).
