@@ -4,11 +4,12 @@
 package rights
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+
+	"fallbackchain.io/fallback/infra/recorded"
 )
 
 // Right is one verb of one function on one resource, as a role can grant it.
@@ -82,30 +83,5 @@ func Minus(a, b []Right) []Right {
 	return slices.DeleteFunc(slices.Clone(a), func(r Right) bool { return have[r] })
 }
 
-// Read reads a recorded file: a right a line, comments after #.
-func Read(in io.Reader) ([]Right, error) {
-	var out []Right
-	sc := bufio.NewScanner(in)
-	for sc.Scan() {
-		line, _, _ := strings.Cut(sc.Text(), "#")
-		if strings.TrimSpace(line) == "" {
-			continue
-		}
-		r, err := Parse(line)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, r)
-	}
-	return out, sc.Err()
-}
-
-// Write writes what Read reads.
-func Write(out io.Writer, list []Right) error {
-	for _, r := range Distinct(list) {
-		if _, err := fmt.Fprintln(out, r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
+// Read reads a recorded file: a right a line, and a comment where only some runs use it.
+func Read(in io.Reader) (recorded.Record[Right], error) { return recorded.Read(in, Parse) }

@@ -25,18 +25,18 @@ func recordedRights(t *testing.T) []Right {
 		if err != nil {
 			t.Fatal(err)
 		}
-		list, err := Read(strings.NewReader(string(data)))
+		have, err := Read(strings.NewReader(string(data)))
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
-		if len(list) == 0 {
+		if len(have) == 0 {
 			t.Errorf("%s records nothing", path)
 		}
 		var text strings.Builder
-		if err := Write(&text, list); err != nil || text.String() != string(data) {
-			t.Errorf("%s is not sorted, or was edited by hand (%v)", path, err)
+		if err := have.Write(&text, Compare); err != nil || text.String() != string(data) {
+			t.Errorf("%s is not as it is written: sorted, two spaces before a mark (%v)", path, err)
 		}
-		out = append(out, list...)
+		out = append(out, have.Lines(Compare)...)
 	}
 	return Distinct(out)
 }
@@ -166,9 +166,8 @@ assess get statefulsets.apps/scale
 assess patch statefulsets.apps/scale
 lease get leases.coordination.k8s.io in fallback-chain
 `
-	var text strings.Builder
-	if werr := Write(&text, got); err != nil || werr != nil || text.String() != want {
-		t.Errorf("got %v\n%s", err, &text)
+	if text := lines(got); err != nil || text != want {
+		t.Errorf("got %v\n%s", err, text)
 	}
 	for name, change := range map[string][2]string{
 		"a wildcard":         {"resources: [leases], verbs: [get]", "resources: [leases], verbs: ['*']"},
@@ -187,6 +186,13 @@ lease get leases.coordination.k8s.io in fallback-chain
 			}
 		})
 	}
+}
+
+func lines(list []Right) (text string) {
+	for _, r := range list {
+		text += r.String() + "\n"
+	}
+	return text
 }
 
 func docs(text string) [][]byte {
@@ -235,9 +241,8 @@ assess create pods/portforward
 assess get pods/portforward
 assess patch statefulsets.apps
 `
-	var text strings.Builder
-	if err := Write(&text, got); err != nil || text.String() != want {
-		t.Errorf("got %v\n%s", err, &text)
+	if text := lines(got); text != want {
+		t.Errorf("got\n%s", text)
 	}
 }
 

@@ -12,12 +12,13 @@ import (
 
 	"fallbackchain.io/fallback/infra/kubernetes/rights"
 	"fallbackchain.io/fallback/infra/local/audit"
+	"fallbackchain.io/fallback/infra/recorded"
 )
 
-var updateRights = flag.Bool("update-rights", false, "add what the functions asked of the API server to the recorded rights")
+var updateRights = flag.Bool("update-rights", false, "add what the functions asked of the API server to the recorded rights; when all tests ran, remove what none asked")
 
-// recorded is where the calls of the scenario packages are kept, from the directory of such a package.
-func recorded(name string) (string, error) {
+// recordedFile is where the calls of the scenario packages are kept, from the directory of such a package.
+func recordedFile(name string) (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
@@ -35,10 +36,19 @@ func recorded(name string) (string, error) {
 	}
 }
 
+// partial says why the tests that ran did not use everything, "" when all of the package did and passed.
+func partial(code int) string {
+	if code != 0 {
+		return "a test failed"
+	}
+	return recorded.Partial(flag.CommandLine)
+}
+
 // CheckRights reads from an API server's audit log what each function asked it for, and holds it against what is recorded of this package:
-// a call that is recorded of no package nor explained is an error (run the tests with -update-rights), and so is one that was refused. What
-// is recorded and was not seen, or was seen and is recorded of another package, is only told, for some calls are made in some races only.
-func CheckRights(out io.Writer, auditLog, name string) error {
+// a call that is recorded of no package nor explained is an error (run the tests with -update-rights), and so are one that was refused, and a
+// recorded one that was not seen though everything ran, unless the record says why only some runs have it. What was seen and is recorded of
+// another package is only told. partial says why not everything ran, "" if it did.
+func CheckRights(out io.Writer, auditLog, name, partial string) error {
 	es, err := audit.ReadAll(auditLog, audit.Filter{UserAgent: "fallback-chain"})
 	if err != nil {
 		return err
@@ -51,7 +61,7 @@ func CheckRights(out io.Writer, auditLog, name string) error {
 	for _, r := range rights.Refused(calls, granted) {
 		err = errors.Join(err, fmt.Errorf("the API server refused: %s", r))
 	}
-	path, perr := recorded(name)
+	path, perr := recordedFile(name)
 	if perr != nil {
 		return errors.Join(err, perr)
 	}
@@ -61,13 +71,13 @@ func CheckRights(out io.Writer, auditLog, name string) error {
 	}
 	used := rights.Used(calls, granted)
 	if *updateRights {
-		return errors.Join(err, writeRights(path, slices.Concat(have, used)))
+		return errors.Join(err, writeRights(path, have.Updated(used, partial == "" && err == nil)))
 	}
 	reasons, rerr := readReasons(filepath.Join(filepath.Dir(filepath.Dir(path)), "reasons.yaml"))
 	err = errors.Join(err, rerr)
 	elsewhere, rerr := everyRecord(filepath.Dir(path))
 	err = errors.Join(err, rerr)
-	for _, r := range rights.Minus(used, have) {
+	for _, r := range rights.Minus(used, have.Lines(rights.Compare)) {
 		if why, ok := reasons[r]; ok {
 			fmt.Fprintf(out, "%s was used, and is not recorded but only explained: %s\n", r, why)
 			continue
@@ -78,8 +88,13 @@ func CheckRights(out io.Writer, auditLog, name string) error {
 		}
 		err = errors.Join(err, fmt.Errorf("%s does not record: %s (-update-rights adds it)", path, r))
 	}
-	if unseen := rights.Minus(have, used); len(unseen) > 0 {
-		fmt.Fprintf(out, "%d of %d recorded rights were not used by the tests that ran: %v\n", len(unseen), len(have), unseen[:min(len(unseen), 5)])
+	stale := have.Stale(used, rights.Compare)
+	if partial != "" && len(stale) > 0 {
+		fmt.Fprintf(out, "%d of %d recorded rights were not used by the tests that ran (%s): %v\n", len(stale), len(have), partial, stale[:min(len(stale), 5)])
+		return err
+	}
+	for _, r := range stale {
+		err = errors.Join(err, fmt.Errorf("%s records, and no test used: %s (-update-rights removes it; \"# sometimes: \" and a reason keeps what only a race uses)", path, r))
 	}
 	return err
 }
@@ -96,7 +111,7 @@ func everyRecord(dir string) ([]rights.Right, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, have...)
+		all = append(all, have.Lines(rights.Compare)...)
 	}
 	return all, nil
 }
@@ -109,7 +124,7 @@ func readReasons(path string) (map[rights.Right]string, error) {
 	return rights.Reasons(data)
 }
 
-func readRights(path string) ([]rights.Right, error) {
+func readRights(path string) (recorded.Record[rights.Right], error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -118,13 +133,17 @@ func readRights(path string) ([]rights.Right, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return rights.Read(f)
+	have, err := rights.Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return have, nil
 }
 
-func writeRights(path string, list []rights.Right) error {
+func writeRights(path string, have recorded.Record[rights.Right]) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(rights.Write(f, list), f.Close())
+	return errors.Join(have.Write(f, rights.Compare), f.Close())
 }

@@ -94,7 +94,7 @@ func with(name string, prepare func(context.Context, *Bed) error, tests func() i
 		return 1, err
 	}
 	code = tests()
-	return code, CheckRights(os.Stderr, s.AuditLog(), name)
+	return code, CheckRights(os.Stderr, s.AuditLog(), name, partial(code))
 }
 
 // Start runs the plan in this process: the sample's own unless an option names another.
