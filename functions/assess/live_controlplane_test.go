@@ -4,21 +4,26 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"fallbackchain.io/fallback/functions/controlplane"
 	"fallbackchain.io/fallback/functions/volumesync"
+	"fallbackchain.io/fallback/infra/local/csidriver"
 	"fallbackchain.io/fallback/infra/local/sample"
 	"fallbackchain.io/fallback/infra/local/stack"
 	"fallbackchain.io/fallback/shared/change"
 	"fallbackchain.io/fallback/shared/cluster"
 	"fallbackchain.io/fallback/shared/fault"
+	"fallbackchain.io/fallback/shared/plan"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/signal"
 	"fallbackchain.io/fallback/shared/step"
@@ -82,7 +87,8 @@ func (l *live) noPods(t *testing.T) {
 }
 
 // everythingDeleted: StatefulSet, class and claims. One volume was kept (Retain), one claim has a live snapshot, one only the
-// handle in the inventory.
+// handle in the inventory. The driver reports late what it has free for the class that is made again: until then no node has enough for
+// the scheduler, and waiting mends that.
 func everythingDeleted(t *testing.T, l *live) {
 	kept := l.volumeOf(t, sample.Claim(0))
 	l.patch(t, cluster.PersistentVolumes, "", kept.Name, `{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}`)
@@ -100,7 +106,31 @@ func everythingDeleted(t *testing.T, l *live) {
 	e, _ := l.env(t, l.c)
 	r := l.run(run.Recover)
 	l.wants(t, e, r, map[signal.Name][2]string{signal.PVCsBound: {"False", "ObjectsMissing"}, signal.WorkloadReady: {"False", "ObjectsMissing"}})
-	if sec := l.controlplane(t, e, r); sec.Phase != run.Succeeded {
+	state := l.stack.Layout().CSIState()
+	if err := csidriver.SetFault(state, "capacity", csidriver.Fault{RPC: "GetCapacity", Code: "Unavailable", Message: "not counted yet"}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = csidriver.ClearFault(state, "capacity") })
+	capacities := storagev1.SchemeGroupVersion.WithResource("csistoragecapacities")
+	l.until(t, "what was free for the class is forgotten", []cluster.Source{{GVR: capacities}}, func(ctx context.Context) (bool, error) {
+		cs, err := cluster.List[storagev1.CSIStorageCapacity](ctx, l.c, capacities, "", metav1.ListOptions{})
+		return err == nil && len(cs) == 0, err
+	})
+	persistence := l.plan.Spec.Tiers.FailedSchedulingPersistence
+	defer func() { l.plan.Spec.Tiers.FailedSchedulingPersistence = persistence }()
+	l.plan.Spec.Tiers.FailedSchedulingPersistence = plan.Duration(time.Second)
+	if sec := l.controlplane(t, e, r, func() {
+		l.until(t, "the scheduler finds too little storage", []cluster.Source{{GVR: cluster.Pods, Namespace: sample.Namespace}}, func(ctx context.Context) (bool, error) {
+			ps, err := sample.Pods(ctx, l.c, sample.Namespace)
+			return err == nil && slices.ContainsFunc(ps, func(p corev1.Pod) bool { return shortOfStorage(p, 2*time.Second) }), err
+		})
+		if s := l.assessed(t, e, r).Signals[signal.SchedulingPossible]; s.Status == signal.False {
+			t.Errorf("%s is %s (%s), expected that waiting may mend it", signal.SchedulingPossible, s.Status, s.Message)
+		}
+		if err := csidriver.ClearFault(state, "capacity"); err != nil {
+			t.Error(err)
+		}
+	}); sec.Phase != run.Succeeded {
 		t.Fatalf("%+v, expected Succeeded", sec)
 	}
 	if v := l.volumeOf(t, sample.Claim(0)); v.UID != kept.UID {
@@ -116,6 +146,13 @@ func everythingDeleted(t *testing.T, l *live) {
 		}
 	}
 	l.wants(t, e, r, healthy)
+}
+
+// shortOfStorage tells whether the scheduler has found no node with enough free storage for the pod for so long.
+func shortOfStorage(p corev1.Pod, long time.Duration) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && strings.Contains(c.Message, "free storage") && time.Since(c.LastTransitionTime.Time) > long
+	})
 }
 
 // namespaceDeleted: the namespace is gone with everything in it, volumes included. Its data comes back from the snapshots that the

@@ -99,13 +99,16 @@ func (l *live) assessed(t *testing.T, e *step.Env, r run.Run) run.Assess {
 	return run.Assess{}
 }
 
-// tier runs start and await to the end.
-func (l *live) tier(t *testing.T, handle func(context.Context, string, string, run.Run) (run.Tier, error), set func(*run.Run, *run.Tier), r run.Run) run.Tier {
+// tier runs start, what is between, and await to the end.
+func (l *live) tier(t *testing.T, handle func(context.Context, string, string, run.Run) (run.Tier, error), set func(*run.Run, *run.Tier), r run.Run, between ...func()) run.Tier {
 	t.Helper()
 	handle = steptest.Retried(handle)
 	sec, err := handle(t.Context(), "start", "Start", r)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, do := range between {
+		do()
 	}
 	for sec.Phase == run.Started || sec.Phase == run.Running {
 		sized(t, sec)
@@ -123,9 +126,9 @@ func (l *live) volumesync(t *testing.T, e *step.Env, r run.Run) run.Tier {
 	return l.tier(t, (&volumesync.Handler{Env: e}).Handle, func(r *run.Run, s *run.Tier) { r.VolumeSync = s }, r)
 }
 
-func (l *live) controlplane(t *testing.T, e *step.Env, r run.Run) run.Tier {
+func (l *live) controlplane(t *testing.T, e *step.Env, r run.Run, between ...func()) run.Tier {
 	t.Helper()
-	return l.tier(t, (&controlplane.Handler{Env: e}).Handle, func(r *run.Run, s *run.Tier) { r.ControlPlane = s }, r)
+	return l.tier(t, (&controlplane.Handler{Env: e}).Handle, func(r *run.Run, s *run.Tier) { r.ControlPlane = s }, r, between...)
 }
 
 func sized(t *testing.T, section any) {

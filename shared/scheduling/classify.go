@@ -35,7 +35,7 @@ type rule struct {
 }
 
 // rules, first match wins. The texts are kube-scheduler's of 1.36 (pkg/scheduler/framework/plugins/*), with the older wordings
-// beside them. What depends on other pods, on a cordon or on a node's health passes; what depends on labels, taints set by
+// beside them. What depends on other pods or volumes, on a cordon or on a node's health passes; what depends on labels, taints set by
 // people, node sizes and zones does not. Anything unknown is taken as passing: the tier's budget bounds it.
 var rules = []rule{
 	{part: "didn't match Pod's node affinity/selector", kind: NodeAffinity, permanent: true},
@@ -48,7 +48,9 @@ var rules = []rule{
 	{part: "didn't match PersistentVolume's node affinity", kind: VolumeAffinity, permanent: true},
 	{part: "volume node affinity conflict", kind: VolumeAffinity, permanent: true},
 	{part: "had no available volume zone", kind: VolumeAffinity, permanent: true},
-	{part: "did not have enough free storage", kind: VolumeCapacity, permanent: true},
+	// Volumes are deleted, and a driver's report comes late: after its class is made, or at the provisioner's next poll (a minute).
+	// https://github.com/kubernetes-csi/external-provisioner#capacity-support
+	{part: "did not have enough free storage", kind: VolumeCapacity},
 	{part: "didn't find available persistent volumes to bind", kind: VolumeMissing, permanent: true},
 	{part: "non-existent pv", kind: VolumeMissing, permanent: true},
 	{part: "bound to non-existent persistentvolume", kind: VolumeMissing, permanent: true},

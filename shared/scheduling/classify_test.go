@@ -36,7 +36,7 @@ func TestClassify(t *testing.T) {
 		{"selector", asks("1"), small, "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.", NodeAffinity, true},
 		{"volume affinity", asks("1"), small, "0/2 nodes are available: 2 node(s) didn't match PersistentVolume's node affinity.", VolumeAffinity, true},
 		{"volume affinity, as it was", asks("1"), small, "0/2 nodes are available: 2 node(s) had volume node affinity conflict.", VolumeAffinity, true},
-		{"no capacity", asks("1"), small, "0/2 nodes are available: 2 node(s) did not have enough free storage.", VolumeCapacity, true},
+		{"no capacity, or not reported yet", asks("1"), small, "0/2 nodes are available: 2 node(s) did not have enough free storage.", VolumeCapacity, false},
 		{"class missing", asks("1"), small, `0/2 nodes are available: storageclass.storage.k8s.io "fast" not found.`, ClassMissing, true},
 		{"busy nodes", asks("1"), small, "0/2 nodes are available: 2 Insufficient cpu.", Resources, false},
 		{"larger than every node", asks("5"), small, "0/2 nodes are available: 2 Insufficient cpu.", Resources, true},
