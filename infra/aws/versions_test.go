@@ -11,21 +11,34 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
 // transformed is what CloudFormation gets: the template after the serverless transform.
 func transformed(t *testing.T) []byte {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), judge(t, "judges", "sam", "bin", "python"), "transform.py", filepath.Join(root, "template.yaml"))
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, said.String())
+	python := judge(t, "judges", "sam", "bin", "python")
+	transform.Do(func() {
+		var said bytes.Buffer
+		cmd := exec.Command(python, "transform.py", filepath.Join(root, "template.yaml"))
+		cmd.Stderr = &said
+		if template, failed = cmd.Output(); failed != nil {
+			failed = fmt.Errorf("%w\n%s", failed, &said)
+		}
+	})
+	if failed != nil {
+		t.Fatal(failed)
 	}
-	return out
+	return template
 }
+
+// The template is transformed once for all tests: it takes a second or more of computing.
+var (
+	transform sync.Once
+	template  []byte
+	failed    error
+)
 
 // stack is a transformed template, and what CloudFormation makes of it with some values of its parameters.
 type stack struct {

@@ -45,8 +45,15 @@ func components(l Layout, r record, db nodeagent.Identity, k key) []component {
 		"--bin-dir", l.in("bin"), "--run-as-uid", strconv.Itoa(db.UID), "--run-as-gid", strconv.Itoa(db.GID))
 	add(Velero, 10*time.Second, "http://"+local(r.Ports[portVelero])+"/metrics", veleroArgs(l, r)...)
 	kc[len(kc)-1].spec.Env = veleroEnv(l)
+	for i := range kc {
+		kc[i].spec.Env = append(kc[i].spec.Env, collector...)
+	}
 	return kc
 }
+
+// collector has the components' garbage collectors run less often while their heaps are small: a stack computes about a tenth less.
+// https://pkg.go.dev/runtime#hdr-Environment_Variables
+var collector = []string{"GOGC=400", "GOMEMLIMIT=1GiB"}
 
 // objectStore is the S3 server, which keeps objects as files and their earlier versions beside them.
 func objectStore(l Layout, r record, k key) component {
