@@ -24,8 +24,11 @@ var files embed.FS
 // groupPrefix is that of the functions' groups. On EKS an access entry gives a function's role its group.
 const groupPrefix = "fallback-chain:"
 
-// Places is the name of the ConfigMap that lists where the functions may change things.
-const Places = "places"
+// Places is the namespace whose annotations say where the functions may change things.
+const Places = "kube-system"
+
+// Place is the annotation of Places that says what a namespace is: workload, driver or velero.
+func Place(namespace string) string { return "places.fallbackchain.io/" + namespace }
 
 // Group is the Kubernetes group of a function.
 func Group(function string) string { return groupPrefix + function }

@@ -11,6 +11,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
@@ -81,8 +82,6 @@ func TestObjects(t *testing.T) {
 		switch m.Kind {
 		case "Namespace":
 			into = &corev1.Namespace{}
-		case "ConfigMap":
-			into, namespace = &corev1.ConfigMap{}, "fallback-chain"
 		case "ClusterRole":
 			into = &rbacv1.ClusterRole{}
 		case "ClusterRoleBinding":
@@ -108,6 +107,46 @@ func TestObjects(t *testing.T) {
 		if (i == 0) != (m.Kind == "Namespace") {
 			t.Errorf("object %d is %s %s: expected the namespace first, and once", i, m.Kind, m.Metadata.Name)
 		}
+	}
+}
+
+// TestPolicyHasAParameterThatCannotGoMissing: the API server refuses the writes of everybody when a policy's parameter is missing, and lets
+// nobody delete these namespaces
+// (https://github.com/kubernetes/kubernetes/blob/v1.36.0/staging/src/k8s.io/apiserver/pkg/admission/plugin/namespace/lifecycle/admission.go).
+func TestPolicyHasAParameterThatCannotGoMissing(t *testing.T) {
+	all, err := Documents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies, bindings := 0, 0
+	for _, d := range all {
+		var m metav1.TypeMeta
+		if err := yaml.Unmarshal(d, &m); err != nil {
+			t.Fatal(err)
+		}
+		switch m.Kind {
+		case "ValidatingAdmissionPolicy":
+			policies++
+			var p admissionv1.ValidatingAdmissionPolicy
+			if err := yaml.Unmarshal(d, &p); err != nil {
+				t.Fatal(err)
+			}
+			if k := p.Spec.ParamKind; k == nil || *k != (admissionv1.ParamKind{APIVersion: "v1", Kind: "Namespace"}) {
+				t.Errorf("the parameter of %s is a %v, expected a Namespace", p.Name, k)
+			}
+		case "ValidatingAdmissionPolicyBinding":
+			bindings++
+			var b admissionv1.ValidatingAdmissionPolicyBinding
+			if err := yaml.Unmarshal(d, &b); err != nil {
+				t.Fatal(err)
+			}
+			if r := b.Spec.ParamRef; r == nil || r.Name != Places || !slices.Contains([]string{"default", "kube-system", "kube-public"}, r.Name) {
+				t.Errorf("the parameter of %s is %+v, expected %s", b.Name, r, Places)
+			}
+		}
+	}
+	if policies != 1 || bindings != 1 {
+		t.Errorf("%d policies and %d bindings, expected one of each", policies, bindings)
 	}
 }
 

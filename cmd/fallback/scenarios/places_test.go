@@ -162,9 +162,13 @@ func TestFunctionsKeepToTheirPlaces(t *testing.T) {
 			t.Errorf("a connection to a pod of namespace %s was answered: %s", namespace, said)
 		}
 	}
-	// Nobody else is asked anything.
+	// Nobody else is asked anything, and the namespace with the places is always there: without it everybody would be refused.
 	if err := config("default", metav1.DryRunAll)(w.Client.Dynamic); err != nil {
 		t.Errorf("an administrator was refused: %v", err)
+	}
+	err := w.Client.Dynamic.Resource(cluster.Namespaces).Delete(t.Context(), kubernetes.Places, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+	if !apierrors.IsForbidden(err) {
+		t.Errorf("deleting the namespace %s: %v, want a refusal", kubernetes.Places, err)
 	}
 }
 

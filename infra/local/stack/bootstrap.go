@@ -52,17 +52,15 @@ func (s *Stack) installRights(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := apply(ctx, s.dyn, places()); err != nil {
+		return err
+	}
 	return parallel(ctx, len(docs), func(ctx context.Context, i int) error {
 		objs, err := decode(docs[i])
 		if err != nil {
 			return err
 		}
 		for _, o := range objs {
-			if o.GetKind() == "ConfigMap" && o.GetName() == kubernetes.Places {
-				if err := unstructured.SetNestedStringMap(o.Object, places(), "data"); err != nil {
-					return err
-				}
-			}
 			if _, err := apply(ctx, s.dyn, o); err != nil {
 				return err
 			}
@@ -72,8 +70,11 @@ func (s *Stack) installRights(ctx context.Context) error {
 }
 
 // places are where the functions may change things here: the namespaces of the samples and of what the stack brings.
-func places() map[string]string {
-	return map[string]string{"shop": "workload", "ledger": "workload", CSIControllerNamespace: "driver", VeleroNamespace: "velero"}
+func places() *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{
+		"name": kubernetes.Places, "annotations": map[string]any{
+			kubernetes.Place("shop"): "workload", kubernetes.Place("ledger"): "workload", kubernetes.Place(CSIControllerNamespace): "driver"},
+	}}}
 }
 
 // installNode registers a simulated node as its kubelet would: the node, what it has and where its kubelet listens, and the CSI

@@ -22,7 +22,6 @@ import (
 	"fallbackchain.io/fallback/infra/local/stack"
 	"fallbackchain.io/fallback/shared/awsedge/backupkey"
 	"fallbackchain.io/fallback/shared/cluster"
-	"fallbackchain.io/fallback/shared/lease"
 	"fallbackchain.io/fallback/shared/run"
 	"fallbackchain.io/fallback/shared/velero"
 	"fallbackchain.io/fallback/statemachine/walk"
@@ -46,8 +45,8 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		b.Sample, b.RunLimit, bed = &sample.Deployed{Plan: path}, 20*time.Minute, b
-		places := []byte(`{"data":{"` + namespace + `":"workload"}}`)
-		_, err = b.Client.Dynamic.Resource(cluster.ConfigMaps).Namespace(lease.Namespace).Patch(ctx, kubernetes.Places, types.MergePatchType, places, metav1.PatchOptions{})
+		place := []byte(`{"metadata":{"annotations":{"` + kubernetes.Place(namespace) + `":"workload"}}}`)
+		_, err = b.Client.Dynamic.Resource(cluster.Namespaces).Patch(ctx, kubernetes.Places, types.MergePatchType, place, metav1.PatchOptions{})
 		return err
 	})
 }
