@@ -120,30 +120,39 @@ func TestFunctionsKeepToTheirPlaces(t *testing.T) {
 			return err
 		}
 	}
+	// The list itself, whoever may write in the driver's namespace, which is the same here.
+	list := func(d dynamic.Interface) error {
+		more := []byte(`{"metadata":{"annotations":{"` + kubernetes.Place("default") + `":"workload"}}}`)
+		_, err := d.Resource(cluster.Namespaces).Patch(t.Context(), kubernetes.Places, types.MergePatchType, more, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
 	own := map[string]any{change.LabelRun: "places"}
 	for name, tc := range map[string]struct {
 		function string
 		do       func(dynamic.Interface) error
 		refused  string
 	}{
-		"a workload's namespace":                    {"restore", config(sample.Namespace, metav1.DryRunAll), ""},
-		"any other namespace":                       {"restore", config("default", metav1.DryRunAll), keepsOff},
-		"the leases' namespace":                     {"restore", config("fallback-chain"), keepsOff},
-		"the control plane tier, the driver's":      {"controlplane", config(stack.CSIControllerNamespace, metav1.DryRunAll), ""},
-		"another tier, the driver's":                {"degraded", config(stack.CSIControllerNamespace, metav1.DryRunAll), keepsOff},
-		"a note in Velero's namespace":              {"restore", config(stack.VeleroNamespace, metav1.DryRunAll), ""},
-		"a secret in Velero's namespace":            {"restore", create(cluster.Secrets, stack.VeleroNamespace, object("Secret", "v1", "a", nil)), keepsOff},
-		"a drill's namespace":                       {"quarantine", namespace("drill-places"), ""},
-		"a workload's namespace that is gone":       {"controlplane", namespace("ledger"), ""},
-		"a namespace of somebody else":              {"quarantine", namespace("places"), keepsOff},
-		"the backup function asks":                  {"backup", config(sample.Namespace, metav1.DryRunAll), ""},
-		"the backup function writes":                {"backup", config(sample.Namespace), onlyLooks},
-		"a volume of the workload":                  {"rollback", keep("places-a"), ""},
-		"a volume of somebody else":                 {"volumesync", keep("places-b"), keepsOff},
-		"a class of a drill":                        {"restore", class(own), ""},
-		"a class that no run made":                  {"restore", class(nil), keepsOff},
-		"what no role allows, in the right place":   {"gate", config(sample.Namespace), noRight},
-		"what no role allows, the leases of others": {"lease", create(cluster.Leases, "default", object("Lease", "coordination.k8s.io/v1", "a", nil)), noRight},
+		"a workload's namespace":                     {"restore", config(sample.Namespace, metav1.DryRunAll), ""},
+		"any other namespace":                        {"restore", config("default", metav1.DryRunAll), keepsOff},
+		"the leases' namespace":                      {"restore", config("fallback-chain"), keepsOff},
+		"the control plane tier, the driver's":       {"controlplane", config(stack.CSIControllerNamespace, metav1.DryRunAll), ""},
+		"another tier, the driver's":                 {"degraded", config(stack.CSIControllerNamespace, metav1.DryRunAll), keepsOff},
+		"a note in Velero's namespace":               {"restore", config(stack.VeleroNamespace, metav1.DryRunAll), ""},
+		"a secret in Velero's namespace":             {"restore", create(cluster.Secrets, stack.VeleroNamespace, object("Secret", "v1", "a", nil)), keepsOff},
+		"a drill's namespace":                        {"quarantine", namespace("drill-places"), ""},
+		"a workload's namespace that is gone":        {"controlplane", namespace("ledger"), ""},
+		"a namespace of somebody else":               {"quarantine", namespace("places"), keepsOff},
+		"the list of places, the control plane tier": {"controlplane", list, keepsOff},
+		"the list of places, rollback":               {"rollback", list, keepsOff},
+		"the list of places, the janitor":            {"janitor", list, keepsOff},
+		"the backup function asks":                   {"backup", config(sample.Namespace, metav1.DryRunAll), ""},
+		"the backup function writes":                 {"backup", config(sample.Namespace), onlyLooks},
+		"a volume of the workload":                   {"rollback", keep("places-a"), ""},
+		"a volume of somebody else":                  {"volumesync", keep("places-b"), keepsOff},
+		"a class of a drill":                         {"restore", class(own), ""},
+		"a class that no run made":                   {"restore", class(nil), keepsOff},
+		"what no role allows, in the right place":    {"gate", config(sample.Namespace), noRight},
+		"what no role allows, the leases of others":  {"lease", create(cluster.Leases, "default", object("Lease", "coordination.k8s.io/v1", "a", nil)), noRight},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := tc.do(w.function(t, tc.function))
